@@ -1,0 +1,16 @@
+"""Which replica takes a request. Pure."""
+
+from collections.abc import Mapping, Sequence
+from zlib import crc32
+
+from backends.endpoint import Endpoint
+
+
+def choose(ready: Sequence[Endpoint], load: Mapping[str, int], key: str) -> Endpoint:
+    """Return the least loaded of *ready*; *key* breaks ties so that a chat stays where its cache is.
+
+    *load* maps replica ids to requests in flight; *ready* must not be empty.
+    """
+    if len(ready) == 1:
+        return ready[0]
+    return min(ready, key=lambda e: (load.get(e.replica, 0), crc32(f"{key}\0{e.replica}".encode())))

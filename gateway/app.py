@@ -1,0 +1,136 @@
+"""The data plane's routes, in one list."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from backends.errors import UnknownModel
+from gateway import metrics
+from gateway.keys import Caller
+from gateway.problems import INTERNAL, Problem, of
+from gateway.relay import wire
+from gateway.relay.front import HttpReply, Incoming
+from gateway.relay.relay import Relay
+from gateway.services import Services
+
+log = logging.getLogger(__name__)
+
+ROUTES = (
+    *(("POST", route.path, "relay") for route in wire.ROUTES),
+    ("GET", "/v1/models", "models"),
+    ("GET", "/v1/models/{id}", "model"),
+    ("GET", "/healthz", "health"),
+    ("GET", "/readyz", "ready"),
+    ("GET", "/metrics", "metrics"),
+)
+"""Method, path and handler (a method of `App`) of every route that a client can reach."""
+
+MODEL_PATH = "/v1/models/"
+
+
+class Answer(NamedTuple):
+    """A small answer of the gateway's own."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+
+
+class App:
+    """Answers every request of a worker."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.relay = Relay(services)
+        self._posts = {route.path.encode(): route for route in wire.ROUTES}
+        self._gets = {path: getattr(self, f"_{name}") for method, path, name in ROUTES if method == "GET"}
+
+    def admit(self, incoming: Incoming) -> None:
+        """Refuse a large body whose key is refused anyway."""
+        self._caller(incoming)
+
+    async def answer(self, incoming: Incoming, reply: HttpReply) -> None:
+        """Answer one request."""
+        route = self._posts.get(incoming.target.partition(b"?")[0])
+        if route is not None and incoming.method == "POST":
+            await self.relay.answer(route, incoming, reply)
+            return
+        try:
+            answer = await self._get(incoming)
+            headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+            await reply.start(answer.status, headers)
+            await reply.finish(answer.body)
+        except Exception as error:  # noqa: BLE001 - the one table knows what each becomes
+            problem = of(error)
+            if problem.code == INTERNAL:
+                log.exception("%s %s failed", incoming.method, incoming.path)
+            await reply.start(problem.status, problem.headers())
+            await reply.finish(problem.body())
+
+    async def _get(self, incoming: Incoming) -> Answer:
+        path, method = incoming.path, incoming.method
+        known = path in self._gets or path.startswith(MODEL_PATH)
+        if method not in {"GET", "HEAD"} or not known:
+            allowed = "GET" if known else "POST" if path.encode() in self._posts else None
+            raise _no_route(method, path, allowed)
+        handler: Handler = self._gets.get(path, self._model)
+        return await handler(incoming)
+
+    async def _models(self, incoming: Incoming) -> Answer:
+        caller = self._caller(incoming)
+        listed = [self._entry(name) for name in self.services.pool.models if caller.may_use(name)]
+        return _json(200, {"object": "list", "data": listed})
+
+    async def _model(self, incoming: Incoming) -> Answer:
+        caller, asked = self._caller(incoming), incoming.path.removeprefix(MODEL_PATH)
+        name = self.services.pool.model(asked)
+        if not caller.may_use(name):
+            raise UnknownModel(asked)
+        return _json(200, {**self._entry(name), "id": asked})
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        created = self.services.pool.models[name][0].created
+        return {"id": name, "object": "model", "created": created, "owned_by": "safety-gateway"}
+
+    def _caller(self, incoming: Incoming) -> Caller:
+        return self.services.ring.caller(incoming.authorization, time.time())
+
+    async def _health(self, incoming: Incoming) -> Answer:
+        del incoming
+        return _json(200, {"status": "ok"})
+
+    async def _ready(self, incoming: Incoming) -> Answer:
+        del incoming
+        models = self.services.states()
+        ready = "ready" in models.values() and self.services.has_keys
+        return _json(200 if ready else 503, {"status": "ready" if ready else "not ready", "models": models})
+
+    async def _metrics(self, incoming: Incoming) -> Answer:
+        if not self.services.settings.metrics_public:
+            raise _no_route("GET", incoming.path, None)
+        self.services.flush_metrics()
+        body = await asyncio.to_thread(self.services.metrics.render)
+        return Answer(200, body, metrics.CONTENT_TYPE)
+
+
+Handler = Callable[[Incoming], Awaitable[Answer]]
+
+
+def _json(status: int, document: Any) -> Answer:
+    return Answer(status, msgspec.json.encode(document))
+
+
+def _no_route(method: str, path: str, allowed: str | None) -> Problem:
+    if allowed is not None:
+        return Problem(405, f"{path} wants {allowed}, not {method}.", code="method_not_allowed")
+    if path.startswith("/v1/v1/"):
+        hint = f" The base URL already ends in /v1: ask for {path.removeprefix('/v1')}."
+    elif f"/v1{path}" in {known for _, known, _ in ROUTES}:
+        hint = f" The base URL must end in /v1: ask for /v1{path}."
+    else:
+        hint = ""
+    return Problem(404, f"There is no {method} {path}.{hint}", code="route_not_found")

@@ -1,0 +1,155 @@
+"""The parts of an engine's answer that the relay reads, typed; msgspec skips all else at no cost."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+
+class Function(msgspec.Struct):
+    """A function call's name and arguments, whole or a piece of them."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct):
+    """One tool call of a message."""
+
+    index: int | None = None
+    function: Function | None = None
+
+
+class Message(msgspec.Struct):
+    """A message, or a delta of one."""
+
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+
+
+class Choice(msgspec.Struct):
+    """One of the n answers: chat streams have *delta*, whole chats *message*, completions *text*."""
+
+    index: int = 0
+    delta: Message | None = None
+    message: Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Usage(msgspec.Struct):
+    """Token counts."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Chunk(msgspec.Struct):
+    """One event of a stream, or a whole answer."""
+
+    choices: list[Choice] | msgspec.UnsetType | None = msgspec.UNSET
+    model: str | None = None
+    usage: Usage | None = None
+    error: Any = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+
+
+def texts(choice: Choice) -> Iterator[tuple[str, str]]:
+    """Yield (channel, text) for each text-bearing field of *choice*, in the order of their saying."""
+    if choice.text:
+        yield "text", choice.text
+    message = choice.delta or choice.message
+    if message is None:
+        return
+    if message.reasoning_content:
+        yield "reasoning_content", message.reasoning_content
+    if message.reasoning:
+        yield "reasoning", message.reasoning
+    if message.content:
+        yield "content", message.content
+    if message.refusal:
+        yield "refusal", message.refusal
+    if message.tool_calls:
+        for position, call in enumerate(message.tool_calls):
+            number = position if call.index is None else call.index
+            yield from _function_texts(f"tool_calls.{number}", call.function)
+    if message.function_call is not None:
+        yield from _function_texts("function_call", message.function_call)
+
+
+def _function_texts(prefix: str, function: Function | None) -> Iterator[tuple[str, str]]:
+    if function is not None and function.name:
+        yield f"{prefix}.name", function.name
+    if function is not None and function.arguments:
+        yield f"{prefix}.arguments", function.arguments
+
+
+def put(choice: dict[str, Any], channel: str, text: str) -> None:
+    """Set the text of *channel* in the decoded *choice*; what does not exist there yet is made."""
+    if channel == "text":
+        choice["text"] = text
+        return
+    message = choice.setdefault("message" if "message" in choice else "delta", {})
+    head, *rest = channel.split(".")
+    if head == "tool_calls":
+        number, field = int(rest[0]), rest[1]
+        _function_of(message.setdefault("tool_calls", []), number)[field] = text
+    elif head == "function_call":
+        message.setdefault("function_call", {})[rest[0]] = text
+    else:
+        message[head] = text
+
+
+def _function_of(calls: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    for position, call in enumerate(calls):
+        if call.get("index", position) == number:
+            break
+    else:
+        call = {"index": number}
+        calls.append(call)
+    function: dict[str, Any] = call.setdefault("function", {})
+    return function
+
+
+class ModelName:
+    """Puts the name that was asked for back into what the engine sent.
+
+    Where the engine's spelling of the field stands exactly once, its bytes are exchanged and all others stay as they
+    are; a ``"model":"…"`` inside a text has escaped quotes and cannot be mistaken for it. Else the JSON is written
+    anew.
+    """
+
+    def __init__(self, asked: str) -> None:
+        self.asked = asked
+        self._new = msgspec.json.encode(asked)
+        self._engine: str | None = None
+        self._forms: list[tuple[bytes, bytes]] = []
+
+    def restore(self, payload: bytes, engine_model: str | None) -> bytes:
+        """Return *payload*, whose field ``model`` is *engine_model*, with the asked name in its place."""
+        if engine_model is None or engine_model == self.asked:
+            return payload
+        if engine_model != self._engine:
+            self._learn(engine_model)
+        for old, new in self._forms:
+            if payload.count(old) == 1:
+                return payload.replace(old, new)
+        document = msgspec.json.decode(payload)
+        document["model"] = self.asked
+        return msgspec.json.encode(document)
+
+    def _learn(self, engine_model: str) -> None:
+        self._engine = engine_model
+        spelled = dict.fromkeys((msgspec.json.encode(engine_model), json.dumps(engine_model).encode()))
+        self._forms = [
+            (b'"model":%b%b' % (blank, name), b'"model":%b%b' % (blank, self._new))
+            for name in spelled
+            for blank in (b"", b" ")
+        ]

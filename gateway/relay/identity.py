@@ -1,0 +1,30 @@
+"""Who is speaking: the key's tenant and the person that the request names."""
+
+from dataclasses import dataclass
+
+from gateway.keys import Caller
+from gateway.relay.wire import Request
+
+NOBODY = frozenset({"", "unknown"})
+"""What Dify sends in place of a person in its background calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person of one tenant; the id is the client's own name for them."""
+
+    tenant: str
+    id: str
+
+
+def person(caller: Caller, request: Request, header: str | None) -> Person | None:
+    """Return who speaks: ``user``, else ``safety_identifier``, else *header* (X-User-Id) of a trusted key.
+
+    None: nobody is named; the text is judged all the same, and nobody can be struck, the key least of all.
+    """
+    named = request.user
+    if (named is None or named in NOBODY) and caller.trusts_user_header:
+        named = header
+    if named is None or named in NOBODY:
+        return None
+    return Person(caller.tenant, named)

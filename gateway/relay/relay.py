@@ -1,0 +1,49 @@
+"""From a request as it arrived to its turn: key, body, the path, and the end whatever it is."""
+
+import asyncio
+import time
+from typing import Protocol
+
+from gateway.audit.record import Turn
+from gateway.keys import NOBODY, KeyRing
+from gateway.problems import Problem
+from gateway.relay import turn as path
+from gateway.relay import wire
+from gateway.relay.front import HttpReply, Incoming
+from gateway.relay.stages import Stages
+from gateway.relay.wire import Route
+
+
+class Parts(Protocol):
+    """What is looked up anew for each request, since it is exchanged while requests run."""
+
+    ring: KeyRing
+    stages: Stages
+
+
+class Relay:
+    """Answers the POST routes of `/v1`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    async def answer(self, route: Route, incoming: Incoming, reply: HttpReply) -> None:
+        """Answer one request. A client that leaves cancels all that is done for it."""
+        turn = Turn(NOBODY, route.name, time.time())
+        stages = self.parts.stages
+        failure: BaseException | None = None
+        try:
+            await self._run(turn, route, incoming, stages, reply)
+        except asyncio.CancelledError as error:
+            stopping = Problem(503, "The gateway is stopping.", kind="server_error", code="stopping", retry_after=5)
+            failure = error if reply.client_gone else stopping
+        except Exception as error:  # noqa: BLE001 - `close` tells the client and the log
+            failure = error
+        await path.close(turn, stages, reply, failure)
+
+    async def _run(self, turn: Turn, route: Route, incoming: Incoming, stages: Stages, reply: HttpReply) -> None:
+        turn.caller = self.parts.ring.caller(incoming.authorization, turn.started)
+        request = wire.read(route, incoming.body, remote_images=turn.caller.allows_remote_images)
+        turn.asked_model, turn.stream = request.model, request.stream
+        user = incoming.user.decode("utf-8", "replace") if incoming.user is not None else None
+        await path.run(turn, request, user, stages, reply)

@@ -1,0 +1,42 @@
+"""What a turn goes through and whom it answers: the collaborators, as types."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from backends.pool import Pool
+from gateway.audit.record import Audit
+from gateway.metrics import Metrics
+from gateway.people.standing import Standings
+from gateway.settings import Limits, Timeouts
+from policies.input_policy import InputPolicy
+from policies.stream_guard import StreamGuard
+
+
+class Reply(Protocol):
+    """The client's side of a turn, whatever front it came in by."""
+
+    started: bool
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send status and headers."""
+
+    async def write(self, data: bytes) -> None:
+        """Send part of a body; waits while the client does not read."""
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last part of a body and end the answer; from here on the client may leave unnoticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Made once for all turns of a worker; *guard* makes the guard of one turn."""
+
+    standings: Standings
+    policy: InputPolicy
+    guard: Callable[[], StreamGuard]
+    audit: Audit
+    pool: Pool
+    metrics: Metrics
+    limits: Limits
+    timeouts: Timeouts

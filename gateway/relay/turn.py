@@ -1,0 +1,133 @@
+"""The path of one request, from who is speaking to the last byte."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from backends.errors import UnknownModel
+from gateway import problems
+from gateway.audit.record import Outcome, Turn
+from gateway.problems import ENGINE, INTERNAL, Problem
+from gateway.relay import identity, replies
+from gateway.relay.answer import Answer
+from gateway.relay.identity import Person
+from gateway.relay.stages import Reply, Stages
+from gateway.relay.wire import Request
+from policies import refusals
+from policies.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+
+async def run(turn: Turn, request: Request, user_header: str | None, stages: Stages, reply: Reply) -> None:
+    """Answer one request. Raises what `problems.of` knows; being cancelled frees the engine at once."""
+    person = identity.person(turn.caller, request, user_header)
+    turn.person = person.id if person else None
+    turn.model = _allowed_model(turn, request, stages)
+    standing = await stages.standings.check(person, turn.started)
+    if standing.suspended(turn.started):
+        turn.outcome = Outcome.SUSPENDED
+        await _refuse(turn, request, stages, reply, refusals.suspension(standing))
+        return
+    turn.verdict = stages.policy.local(request.utterance)
+    if turn.verdict.refused:
+        await _strike(turn, request, stages, reply, person)
+        return
+    async with stages.pool.lease(turn.model, turn.person or "") as lease, _judging(turn, request, stages) as judged:
+        turn.replica = lease.endpoint.replica
+        await lease.ask(request.route.path, request.for_engine(lease.endpoint.served_name), turn.id)
+        asked = time.perf_counter()
+        turn.added_seconds = asked - turn.began
+        await stages.audit.accepted(turn)
+        turn.verdict = await judged if judged is not None else turn.verdict
+        if turn.verdict.refused:
+            lease.close()
+            await _strike(turn, request, stages, reply, person)
+            return
+        await stages.standings.record(person, request.utterance.id, turn.verdict)
+        numbers = stages.metrics.replica(turn.model, turn.replica)
+        answer = Answer(turn, request, stages, reply, lease, numbers, asked)
+        await (answer.stream() if request.stream else answer.whole())
+
+
+def _allowed_model(turn: Turn, request: Request, stages: Stages) -> str:
+    """Return the public model that is meant; one that the key may not use does not exist for it."""
+    model = stages.pool.model(request.model)
+    if not turn.caller.may_use(model):
+        raise UnknownModel(request.model)
+    return model
+
+
+@contextlib.asynccontextmanager
+async def _judging(turn: Turn, request: Request, stages: Stages) -> AsyncIterator[asyncio.Task[Verdict] | None]:
+    """Have the judge at work while the engine prefills, where the verdict is still open; never beyond the turn."""
+    if not turn.verdict.open:
+        yield None
+        return
+    task = asyncio.create_task(stages.policy.judge(request.utterance))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _strike(turn: Turn, request: Request, stages: Stages, reply: Reply, person: Person | None) -> None:
+    """Count the violation, then refuse."""
+    turn.outcome = Outcome.REFUSED
+    await stages.standings.record(person, request.utterance.id, turn.verdict)
+    await _refuse(turn, request, stages, reply, refusals.refusal(turn.verdict))
+
+
+async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, text: str) -> None:
+    """Say *text* as an ordinary answer; where no text can be the answer, as an error."""
+    if not request.route.generates:
+        raise Problem(400, text, param="input", code="content_filter")
+    if not turn.accepted:
+        await stages.audit.accepted(turn)
+    await stages.audit.finished(turn)
+    created = int(turn.started)
+    if request.stream:
+        await reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(turn.id)])
+        await reply.finish(replies.streamed_refusal(request, turn.id, created, text))
+        return
+    body = replies.whole_refusal(request, turn.id, created, text)
+    length = (b"content-length", b"%d" % len(body))
+    await reply.start(200, [*replies.JSON_HEADERS, length, replies.content_id(turn.id)])
+    await reply.finish(body)
+
+
+async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException | None) -> None:
+    """Record how a turn ended and, where it failed, tell the client: in place of an answer or as its last event."""
+    problem = problems.of(error) if isinstance(error, Exception) else None
+    if problem is not None:
+        turn.status, turn.outcome = problem.status, _outcome(problem)
+        if problem.code == INTERNAL:
+            log.error("turn %s failed", turn.id, exc_info=error)
+    elif error is not None:
+        turn.outcome = Outcome.CLIENT_GONE
+    if error is not None and turn.accepted:
+        await stages.audit.finished(turn)
+    stages.metrics.turn(turn)
+    if problem is not None:
+        await _tell(problem, turn, reply)
+
+
+async def _tell(problem: Problem, turn: Turn, reply: Reply) -> None:
+    if reply.started:  # Dify raises, and shows the message, on an event without `choices`
+        await reply.finish(replies.event(problem.body()))
+        return
+    await reply.start(problem.status, [*problem.headers(), replies.content_id(turn.id)])
+    await reply.finish(problem.body())
+
+
+def _outcome(problem: Problem) -> Outcome:
+    if problem.code == "content_filter":
+        return Outcome.REFUSED
+    if problem.status in {429, 503}:
+        return Outcome.REJECTED
+    if problem.status < 500:
+        return Outcome.CLIENT_ERROR
+    return Outcome.ENGINE_ERROR if problem.src == ENGINE else Outcome.GATEWAY_ERROR

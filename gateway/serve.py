@@ -1,0 +1,207 @@
+"""`gateway serve`: starts the processes, keeps them running, ends them in order.
+
+    gateway serve ── valkey-server        where no Redis URL is set
+                  ├─ gateway.control      admin API, owner of the replicas
+                  └─ gateway.worker × N   the data plane, all on one port
+
+One thread, no event loop: it sleeps until a child ends or a signal comes.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from gateway.parent import tied_to
+from gateway.settings import Settings
+from gateway.state.redis import embedded_binary, embedded_command, private_directory, socket_path
+
+log = logging.getLogger(__name__)
+
+STATE_START_SECONDS = 30.0
+"""For the embedded server to answer; it first reads its append-only file."""
+BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Wait before the n-th restart in a row of a child that did not live for `STEADY_SECONDS`."""
+STEADY_SECONDS = 30.0
+CONTROL_STOP_SECONDS = 30.0
+"""For the control process to stop the engines."""
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: a child that ends with it will never start; so the whole ends
+WAKE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+
+
+class ServeFailed(Exception):
+    """The gateway cannot be started; the message says what to do."""
+
+
+class Child:
+    """One process that is to run."""
+
+    def __init__(self, name: str, argv: Iterable[str], environment: dict[str, str]) -> None:
+        self.name = name
+        self.argv = tuple(argv)
+        self.environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.quick_ends = 0
+        self.due = 0.0
+
+    def start(self, now: float) -> None:
+        """Start it in a process group of its own: Ctrl-C reaches the parent alone, which stops all in order."""
+        self.started = now
+        self.process = subprocess.Popen(  # noqa: S603 - our own argv
+            self.argv,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=tied_to(os.getpid()),  # noqa: PLW1509 - this process has one thread
+        )
+
+    def ended(self, now: float) -> int | None:
+        """Return the exit status if it has ended since it was last asked, and plan its restart."""
+        if self.process is None or (status := self.process.poll()) is None:
+            return None
+        self.process = None
+        self.quick_ends = 0 if now - self.started > STEADY_SECONDS else self.quick_ends + 1
+        self.due = now + BACK_OFF_SECONDS[min(self.quick_ends, len(BACK_OFF_SECONDS) - 1)]
+        return status
+
+    def stop(self, seconds: float) -> None:
+        """Send SIGTERM, wait, and kill what is still there."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not stop within %g s and is killed", self.name, seconds)
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+def serve(settings: Settings) -> int:
+    """Run the gateway until SIGTERM or SIGINT; return the exit status. Raises `ServeFailed`."""
+    data_dir = settings.data_dir.resolve()
+    private_directory(data_dir)
+    with _locked(data_dir):
+        check_port(settings.host, settings.port, "GATEWAY_PORT")
+        check_port(settings.admin_host, settings.admin_port, "GATEWAY_ADMIN_PORT")
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)
+        environment = _environment(data_dir)
+        state = [_start_state(settings, data_dir, environment)] if settings.redis_url is None else []
+        plane = [_python("gateway.control", environment)]
+        plane += [_python("gateway.worker", environment) for _ in range(settings.worker_count)]
+        try:
+            return _watch([*state, *plane], Path(environment["PROMETHEUS_MULTIPROC_DIR"]))
+        finally:
+            _stop(settings, plane, state)
+
+
+def _watch(children: list[Child], metrics: Path) -> int:
+    """Keep *children* running until a signal asks for the end."""
+    while True:
+        now = time.monotonic()
+        for child in children:
+            pid = child.process.pid if child.process is not None else 0
+            status = child.ended(now)
+            if status == EXIT_CONFIG:
+                return EXIT_CONFIG
+            if status is not None:
+                mark_process_dead(pid, str(metrics))  # type: ignore[no-untyped-call]
+                log.error("%s (pid %d) ended with %d and is started again", child.name, pid, status)
+            if child.process is None and now >= child.due:
+                child.start(now)
+        waits = [child.due - now for child in children if child.process is None]
+        woken = signal.sigtimedwait(WAKE, max(0.0, min(waits, default=3600.0)))
+        if woken is not None and woken.si_signo in {signal.SIGTERM, signal.SIGINT}:
+            return 0
+
+
+def _stop(settings: Settings, plane: list[Child], state: list[Child]) -> None:
+    """Workers first, so that running turns end in order; then the engines; the state last."""
+    control, *workers = plane
+    for worker in workers:
+        if worker.process is not None:
+            worker.process.terminate()
+    for worker in workers:
+        worker.stop(settings.timeouts.drain_seconds + 5.0)
+    control.stop(CONTROL_STOP_SECONDS)
+    for child in state:
+        child.stop(10.0)
+
+
+def _locked(data_dir: Path) -> TextIO:
+    """Hold the lock on the data directory; closing the returned file lets it go."""
+    lock = (data_dir / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ServeFailed(f"another gateway runs on {data_dir} (GATEWAY_DATA_DIR)") from None
+    return lock
+
+
+def check_port(host: str, port: int, setting: str) -> None:
+    """Raise `ServeFailed` where *port* is taken: workers share their port, and would share a stranger's unnoticed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServeFailed(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _environment(data_dir: Path) -> dict[str, str]:
+    """Return the children's environment; the metrics of processes that are gone are forgotten."""
+    metrics = data_dir / "metrics"
+    shutil.rmtree(metrics, ignore_errors=True)
+    metrics.mkdir()
+    return {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics), "GATEWAY_DATA_DIR": str(data_dir)}
+
+
+def _python(module: str, environment: dict[str, str]) -> Child:
+    return Child(module, (sys.executable, "-m", module), environment)
+
+
+def _start_state(settings: Settings, data_dir: Path, environment: dict[str, str]) -> Child:
+    """Start the embedded server and wait until it answers."""
+    address = socket_path(settings.data_dir)
+    directory = data_dir / "valkey"
+    for path in (directory, address.parent):
+        private_directory(path)
+    try:
+        child = Child("valkey-server", embedded_command(embedded_binary(), directory, address), environment)
+    except FileNotFoundError as error:
+        raise ServeFailed(str(error)) from None
+    child.start(time.monotonic())
+    give_up = time.monotonic() + STATE_START_SECONDS
+    while not _answers(address):
+        status = child.process.poll() if child.process is not None else None
+        if status is not None or time.monotonic() > give_up:
+            child.stop(1.0)
+            raise ServeFailed(f"the embedded Valkey does not start; see {directory / 'valkey.log'}")
+        time.sleep(0.05)
+    return child
+
+
+def _answers(address: Path) -> bool:
+    """Return whether the server answers PING with PONG; while it reads its file it answers -LOADING."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(address))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False

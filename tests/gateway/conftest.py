@@ -1,0 +1,126 @@
+"""A worker in the test's own event loop, in front of a fake engine."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from backends.endpoint import Endpoint, ReplicaState
+from gateway import keys, worker
+from gateway.metrics import Metrics
+from gateway.relay.front import Shared
+from gateway.services import Services
+from gateway.settings import Limits, Settings, Timeouts
+from gateway.state.redis import connect
+from tests.fakes import NAME, FakeEngine
+
+SECRET = "sk-gw-test-0123456789abcdef"
+MODEL = "/home/usr1/fine-model/Qwen3-14B-5e5/"
+ALIAS = "qwen"
+
+
+def endpoint(port: int, **changes: Any) -> Endpoint:
+    """Return a ready replica on loopback."""
+    fields: dict[str, Any] = {
+        "replica": "qwen#0",
+        "model": MODEL,
+        "aliases": (ALIAS,),
+        "engine": "vllm",
+        "served_name": NAME,
+        "host": "127.0.0.1",
+        "port": port,
+        "state": ReplicaState.READY,
+    }
+    return Endpoint(**{**fields, **changes})
+
+
+def ring_document(**changes: Any) -> dict[str, Any]:
+    """Return a published set of keys with the one of the tests."""
+    record = {"key_id": "k1", "name": "test", "tenant": "acme", **changes}
+    return {keys.digest(SECRET): record}
+
+
+@dataclass
+class Running:
+    """A worker that serves."""
+
+    services: Services
+    shared: Shared
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, secret: str | None = SECRET) -> httpx.AsyncClient:
+        headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20)
+
+    def set_stages(self, **changes: Any) -> None:
+        """Exchange stages of the turn."""
+        self.services.stages = replace(self.services.stages, **changes)
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send bytes on a connection of their own and return all that comes back."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            return await reader.read()
+        writer.close()
+        return b""
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Serve with *settings* until the block ends."""
+    services = Services(settings, connect(settings), Metrics())
+    services.take_keys(ring_document())
+    sock = worker.listen("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    try:
+        async with worker.serving(services, sock) as shared:
+            yield Running(services, shared, port)
+    finally:
+        services.upstream.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Any) -> Settings:
+    """Settings with time-outs that a test can wait for."""
+    timeouts = Timeouts(
+        request_seconds=1,
+        connect_seconds=1,
+        first_token_seconds=1,
+        idle_seconds=1,
+        answer_seconds=1,
+        ping_seconds=0.25,
+        client_write_seconds=1,
+        drain_seconds=1,
+    )
+    return Settings(data_dir=tmp_path, deployments=(), timeouts=timeouts, limits=Limits(body_bytes=100_000))
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    """A fake engine."""
+    async with FakeEngine() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def gateway(settings: Settings, engine: FakeEngine) -> AsyncIterator[Running]:
+    """A worker in front of the fake engine."""
+    async with running(settings) as run:
+        run.services.pool.update([endpoint(engine.port)])
+        yield run
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until *condition* holds. Raises TimeoutError after *seconds*."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
