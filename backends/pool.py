@@ -79,12 +79,10 @@ class Pool:
         *,
         credentials: Mapping[str, str] | None = None,
         connect_seconds: float = 5.0,
-        max_in_flight: int = 4096,
     ) -> None:
         self.upstream = upstream
         self.credentials = credentials or {}
         self.connect_seconds = connect_seconds
-        self.max_in_flight = max_in_flight
         self.in_flight: dict[str, int] = {}
         self.models: dict[str, tuple[Endpoint, ...]] = {}
         self._model_of: dict[str, str] = {}
@@ -126,7 +124,7 @@ class Pool:
             states = sorted({endpoint.state.value for endpoint in self.models.get(model, ())})
             raise NoReplica(model, ", ".join(states) or ReplicaState.STOPPED.value)
         endpoint = routing.choose(ready, self.in_flight, key)
-        if self.in_flight.get(endpoint.replica, 0) >= self.max_in_flight:
+        if self.in_flight.get(endpoint.replica, 0) >= endpoint.max_in_flight:
             raise Overloaded(model)
         return Lease(self, endpoint)
 

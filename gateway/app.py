@@ -64,7 +64,7 @@ class App:
             headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
             await reply.start(answer.status, headers)
             await reply.finish(answer.body)
-        except Exception as error:  # noqa: BLE001 - the one table knows what each becomes
+        except Exception as error:
             problem = of(error)
             if problem.code == INTERNAL:
                 log.exception("%s %s failed", incoming.method, incoming.path)

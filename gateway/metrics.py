@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector  # type: ignore[attr-defined]
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.audit.record import Turn
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -49,7 +49,7 @@ class Services:
             limits=settings.limits,
             timeouts=settings.timeouts,
         )
-        callbacks = {board.KEYS: self.take_keys, board.REPLICAS: self.take_replicas}
+        callbacks: dict[str, Callable[[Any], None]] = {board.KEYS: self.take_keys, board.REPLICAS: self.take_replicas}
         self.follower = board.Follower(board.Board(redis), callbacks)
 
     def take_keys(self, document: dict[str, Any]) -> None:

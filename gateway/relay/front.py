@@ -169,7 +169,7 @@ class Front(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # The offer of another protocol is declined by answering in this one (RFC 9110, 7.8); Java's client makes it.
+            # An offer of another protocol is declined by answering in this one (RFC 9110, 7.8); Java's client makes it.
             self.last = self.task is not None
         except httptools.HttpParserCallbackError:
             self.refuse(self._refusal or invalid("The request cannot be read.", code="invalid_http"))

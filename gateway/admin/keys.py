@@ -1,0 +1,141 @@
+"""`/admin/keys`: client keys."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.admin.idempotency import once
+from gateway.admin.services import AdminServices
+
+router = APIRouter(prefix="/admin/keys", tags=["keys"])
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=512)]
+Bound = Annotated[int, Field(ge=1)]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
+
+
+class KeyLimits(BaseModel):
+    """What a key may use up; stored now, enforced with the queue."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests_per_minute: Bound | None = None
+    tokens_per_minute: Bound | None = None
+    parallel_streams: Bound | None = None
+
+
+class KeyFields(BaseModel):
+    """What can be set of a key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: Name = "default"
+    models: list[ModelName] = Field(default=[], max_length=1000, description="Public model names; none: all.")
+    trusts_user_header: bool = Field(False, description="Believe its X-User-Id header.")
+    exempt: bool = Field(False, description="Its people are never struck.")
+    allows_remote_images: bool = Field(False, description="Its messages may carry URLs that an engine fetches.")
+    limits: KeyLimits = KeyLimits()
+    expires_at: Annotated[int, Field(ge=0)] | None = Field(None, description="Unix time.")
+
+
+class NewKey(KeyFields):
+    """A key to be made."""
+
+    name: Name
+
+
+class KeyChanges(KeyFields):
+    """Changes to a key; what is absent stays."""
+
+    name: Name = "unchanged"
+
+
+class Rotation(BaseModel):
+    """How a key is rotated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grace_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = Field(
+        0, description="How long the old secret works on."
+    )
+
+
+def services(request: Request) -> AdminServices:
+    """Return the services of the application."""
+    found: AdminServices = request.app.state.services
+    return found
+
+
+async def _once(request: Request, response: Response, key: str | None, asked: Any, work: Any) -> Any:
+    answer, repeated = await once(services(request).redis, request.state.admin, key, asked, work)
+    if repeated:
+        response.headers["Idempotent-Replayed"] = "true"
+    return answer
+
+
+@router.post("", status_code=201)
+async def create(request: Request, response: Response, fields: NewKey, key: IdempotencyKey = None) -> dict[str, Any]:
+    """Make a key. Its secret is in this answer and nowhere else."""
+    store = services(request).keys
+
+    async def work() -> tuple[Any, Any]:
+        record, secret = await store.create(fields.model_dump(exclude_none=True))
+        return {**record, "secret": secret}, record
+
+    answer: dict[str, Any] = await _once(request, response, key, ["create", fields.model_dump()], work)
+    return answer
+
+
+@router.get("")
+async def list_keys(
+    request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None
+) -> dict[str, Any]:
+    """List keys in the order of their making."""
+    found = await services(request).keys.list(limit + 1, after)
+    return {"data": found[:limit], "next": found[limit - 1]["id"] if len(found) > limit else None}
+
+
+@router.get("/{key_id}")
+async def show(request: Request, key_id: str) -> dict[str, Any]:
+    """Show one key."""
+    return await services(request).keys.get(key_id)
+
+
+@router.patch("/{key_id}")
+async def change(request: Request, key_id: str, fields: KeyChanges) -> dict[str, Any]:
+    """Change a key."""
+    return await services(request).keys.change(key_id, fields.model_dump(exclude_unset=True))
+
+
+@router.post("/{key_id}/rotate")
+async def rotate(
+    request: Request,
+    response: Response,
+    key_id: str,
+    rotation: Annotated[Rotation, Body()] = Rotation(grace_seconds=0),  # noqa: B008 - immutable in use
+    key: IdempotencyKey = None,
+) -> dict[str, Any]:
+    """Give a key a new secret, which is in this answer and nowhere else."""
+    store = services(request).keys
+
+    async def work() -> tuple[Any, Any]:
+        record, secret = await store.rotate(key_id, rotation.grace_seconds)
+        return {**record, "secret": secret}, record
+
+    asked = ["rotate", key_id, rotation.model_dump()]
+    answer: dict[str, Any] = await _once(request, response, key, asked, work)
+    return answer
+
+
+@router.post("/{key_id}/disable")
+async def disable(request: Request, key_id: str) -> dict[str, Any]:
+    """Refuse a key from now on."""
+    return await services(request).keys.disable(key_id)
+
+
+@router.post("/{key_id}/enable")
+async def enable(request: Request, key_id: str) -> dict[str, Any]:
+    """Accept a disabled key again."""
+    return await services(request).keys.enable(key_id)
