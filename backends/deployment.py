@@ -89,7 +89,7 @@ class Deployment(BaseModel):
     environment: dict[str, str] = {}
     start_timeout_seconds: Annotated[float, Field(gt=0)] = 600
     stop_grace_seconds: Annotated[float, Field(gt=0)] = 10
-    max_in_flight: Count = 256
+    max_in_flight: Count = 1024
     """Requests at once, per worker, of an engine without slots of its own."""
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
 

@@ -40,7 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     state: ReplicaState = ReplicaState.STARTING
     slots: int | None = None
     """Requests the replica may have at once; None: no bound of its own."""
-    max_in_flight: int = 256
+    max_in_flight: int = 1024
     """Requests that one worker may have there at once, where the engine has no slots."""
     created: int = 0
     """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""
