@@ -6,8 +6,8 @@ from typing import Self
 
 from backends import routing
 from backends.endpoint import Endpoint, ReplicaState
-from backends.errors import EngineBroken, NoReplica, Overloaded, UnknownModel
-from backends.upstream import Exchange, Head, Request, Upstream
+from backends.errors import NoReplica, Overloaded, UnknownModel
+from backends.upstream import Exchange, Upstream
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -16,16 +16,15 @@ def spellings(name: str) -> tuple[str, ...]:
     return (bare, f"{bare}/") if bare else (name,)
 
 
-class Lease:
+class Lease(Exchange):
     """The right to one request on one replica; an async context that frees the replica whatever happens.
 
     Leaving it before the answer was read to the end closes the connection, which cancels the engine's work.
     """
 
     def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
+        super().__init__(pool.upstream, endpoint, pool.connect_seconds)
         self.pool = pool
-        self.endpoint = endpoint
-        self._exchange: Exchange | None = None
 
     async def __aenter__(self) -> Self:
         """Count the request as in flight."""
@@ -41,30 +40,15 @@ class Lease:
         self.close()
 
     async def ask(self, path: str, body: bytes, request_id: str) -> None:
-        """Send *body* to the engine's *path*. Raises `EngineUnreachable`."""
-        head = self.pool.request_head(self.endpoint, path) + b"x-request-id: %b\r\n" % request_id.encode("latin-1")
+        """Send *body* to the engine's *path*; an answer that was not read to its end is dropped.
+
+        Raises `EngineUnreachable`.
+        """
         self.close()
-        self._exchange = self.pool.upstream.exchange(Request(self.endpoint, head, body), self.pool.connect_seconds)
-        await self._exchange.send()
-
-    async def head(self, patience: float) -> Head | None:
-        """Return status and content type, or None after *patience* seconds of silence. Raises `EngineError`."""
-        return await self._asked().head(patience)
-
-    async def read(self, patience: float) -> bytes | None:
-        """Return body bytes, b"" at the end, None after *patience* seconds of silence. Raises `EngineBroken`."""
-        return await self._asked().read(patience)
-
-    def close(self) -> None:
-        """End the exchange, finished or not; the lease itself stays."""
-        if self._exchange is not None:
-            self._exchange.close()
-            self._exchange = None
-
-    def _asked(self) -> Exchange:
-        if self._exchange is None:
-            raise EngineBroken("The exchange is closed.")
-        return self._exchange
+        head = self.pool.request_head(self.endpoint, path)
+        await self.send(
+            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
+        )
 
 
 class Pool:

@@ -6,6 +6,8 @@ the relay needs: POST a body, wait for the head, read what has arrived, reuse th
 
 import asyncio
 import ssl
+from collections.abc import Callable
+from enum import Enum
 from typing import NamedTuple, cast
 
 import httptools
@@ -30,16 +32,16 @@ class Head(NamedTuple):
     content_type: bytes
 
 
-class Request(NamedTuple):
-    """What is sent: *head* ends after the last header but content-length."""
+Taker = Callable[[bytes], bool]
+"""Takes the bytes of one read; False: no more for now."""
 
-    endpoint: Endpoint
-    head: bytes
-    body: bytes
 
-    def wire(self) -> bytes:
-        """Return the request's bytes."""
-        return b"%bcontent-length: %d\r\n\r\n%b" % (self.head, len(self.body), self.body)
+class Pumped(Enum):
+    """Why a pump has come to rest."""
+
+    STOPPED = "stopped"
+    ENDED = "ended"
+    SILENT = "silent"
 
 
 class Connection(asyncio.Protocol):
@@ -52,10 +54,14 @@ class Connection(asyncio.Protocol):
         self.busy = False
         self.waiter: asyncio.Future[bool] | None = None
         self.deadline = 0.0
+        self.patience = 0.0
+        self.taker: Taker | None = None
+        self.sated = False
+        """Whether the taker has had enough."""
+        self.parser = httptools.HttpResponseParser(self)
         self._reset()
 
     def _reset(self) -> None:
-        self.parser = httptools.HttpResponseParser(self)
         self.parts: list[bytes] = []
         self.size = 0
         self.head_bytes = 0
@@ -80,6 +86,7 @@ class Connection(asyncio.Protocol):
         loop = self.upstream.loop
         waiter: asyncio.Future[bool] = loop.create_future()
         self.waiter = waiter
+        self.patience = patience
         self.deadline = loop.time() + patience
         self.upstream.add_waiter(self)
         try:
@@ -92,6 +99,13 @@ class Connection(asyncio.Protocol):
         """Resolve the wait that is going on, if one is."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(arrived)
+
+    def hand_over(self) -> None:
+        """Give the taker what has arrived; wake the waiter when it wants no more."""
+        self.deadline = self.upstream.loop.time() + self.patience
+        if self.taker is not None and not self.taker(self.take()):
+            self.taker, self.sated = None, True
+            self.wake(arrived=True)
 
     def take(self) -> bytes:
         """Return the body bytes that have arrived and were not taken yet."""
@@ -129,7 +143,9 @@ class Connection(asyncio.Protocol):
         elif self.size > HIGH_WATER and not self.paused and self.transport is not None:
             self.paused = True
             self.transport.pause_reading()
-        if self.status or self.failure:
+        if self.taker is not None and self.parts:
+            self.hand_over()
+        if self.status and (self.taker is None or self.complete):
             self.wake(arrived=True)
 
     def _fail(self, why: str) -> None:
@@ -183,23 +199,25 @@ class Connection(asyncio.Protocol):
 
 
 class Exchange:
-    """One request and its answer. Leave it through `close`, whatever happened."""
+    """Requests to one engine and their answers, one after the other. Leave it through `close`, whatever happened."""
 
-    def __init__(self, upstream: "Upstream", request: Request, connect_seconds: float) -> None:
+    def __init__(self, upstream: "Upstream", endpoint: Endpoint, connect_seconds: float) -> None:
         self.upstream = upstream
-        self.request = request
+        self.endpoint = endpoint
         self.connect_seconds = connect_seconds
         self.connection: Connection | None = None
         self.reused = False
+        self._request = b""
 
-    async def send(self) -> None:
-        """Write the request on an idle connection or a new one. Raises `EngineUnreachable`."""
-        connection = self.upstream.idle_connection(self.request.endpoint)
+    async def send(self, request: bytes) -> None:
+        """Write *request* on an idle connection or a new one. Raises `EngineUnreachable`."""
+        self._request = request
+        connection = self.upstream.idle_connection(self.endpoint)
         self.reused = connection is not None
         if connection is None:
-            connection = await self.upstream.connect(self.request.endpoint, self.connect_seconds)
+            connection = await self.upstream.connect(self.endpoint, self.connect_seconds)
         self.connection = connection
-        connection.begin(self.request.wire())
+        connection.begin(request)
 
     async def head(self, patience: float) -> Head | None:
         """Return the answer's head, or None after *patience* seconds of silence.
@@ -214,9 +232,9 @@ class Exchange:
                     raise EngineBroken(f"The engine did not answer: {connection.failure}.")
                 self.reused = False
                 self.connection = None
-                self.connection = await self.upstream.connect(self.request.endpoint, self.connect_seconds)
-                connection = self.connection
-                connection.begin(self.request.wire())
+                connection = await self.upstream.connect(self.endpoint, self.connect_seconds)
+                self.connection = connection
+                connection.begin(self._request)
             elif not await connection.wait(patience):
                 return None
         return Head(connection.status, connection.content_type)
@@ -235,6 +253,31 @@ class Exchange:
             if not await connection.wait(patience):
                 return None
         return connection.take()
+
+    async def pump(self, taker: Taker, patience: float) -> Pumped:
+        """Call *taker* with the body bytes of each read, at once and in the event loop's own callback.
+
+        Returns STOPPED when the taker returned False, ENDED at the end of the body, SILENT after *patience* seconds in
+        which nothing came. Raises `EngineBroken` when the connection is lost before the end; what the taker raises
+        stays in the taker's hands: it must not raise.
+        """
+        connection = self._connected()
+        if connection.parts and not taker(connection.take()):
+            return Pumped.STOPPED
+        if connection.complete:
+            return Pumped.ENDED
+        if connection.failure is not None:
+            raise EngineBroken(f"The engine broke off its answer: {connection.failure}.")
+        connection.taker, connection.sated = taker, False
+        try:
+            await connection.wait(patience)
+        finally:
+            connection.taker = None
+        if connection.sated:
+            return Pumped.STOPPED
+        if connection.failure is not None:
+            raise EngineBroken(f"The engine broke off its answer: {connection.failure}.")
+        return Pumped.ENDED if connection.complete else Pumped.SILENT
 
     def close(self) -> None:
         """Give the connection back if its answer was read to the end, else drop it: that frees the engine."""
@@ -261,10 +304,6 @@ class Upstream:
         self.waiting: set[Connection] = set()
         self._ticking = False
         self._tls: ssl.SSLContext | None = None
-
-    def exchange(self, request: Request, connect_seconds: float) -> Exchange:
-        """Return an exchange for *request*; nothing is sent before its `send`."""
-        return Exchange(self, request, connect_seconds)
 
     def idle_connection(self, endpoint: Endpoint) -> Connection | None:
         """Take an idle connection to *endpoint*, newest first, or None."""

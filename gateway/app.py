@@ -61,15 +61,15 @@ class App:
             return
         try:
             answer = await self._get(incoming)
-            headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
-            await reply.start(answer.status, headers)
-            await reply.finish(answer.body)
+            reply.start(answer.status, [(b"content-type", answer.content_type)], len(answer.body))
+            reply.finish(answer.body)
         except Exception as error:
             problem = of(error)
             if problem.code == INTERNAL:
                 log.exception("%s %s failed", incoming.method, incoming.path)
-            await reply.start(problem.status, problem.headers())
-            await reply.finish(problem.body())
+            body = problem.body()
+            reply.start(problem.status, problem.headers(), len(body))
+            reply.finish(body)
 
     async def _get(self, incoming: Incoming) -> Answer:
         path, method = incoming.path, incoming.method

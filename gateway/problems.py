@@ -53,8 +53,8 @@ class Problem(Exception):
         return msgspec.json.encode(self.document())
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers that belong to this error, content type and length included."""
-        found = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body()))]
+        """Return the headers that belong to this error, but for the length of its body."""
+        found = [(b"content-type", b"application/json")]
         if self.retry_after is not None:
             found.append((b"retry-after", b"%d" % self.retry_after))
         if self.status == 401:  # RFC 9110, 11.6.1: a 401 names the scheme it wants

@@ -1,13 +1,12 @@
 """From an engine's answer to the client's: the reading, waiting and writing around `stream` and `whole`."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.errors import EngineBroken, EngineError, EngineTimeout
 from backends.pool import Lease
+from backends.upstream import Pumped
 from gateway.audit.record import Outcome, Turn
-from gateway.metrics import ReplicaNumbers
 from gateway.relay import counting, replies
 from gateway.relay.chunks import Usage
 from gateway.relay.patience import Patience
@@ -33,33 +32,33 @@ class Answer:
     stages: Stages
     reply: Reply
     lease: Lease
-    numbers: ReplicaNumbers
     asked: float
 
     async def stream(self) -> None:
         """Relay events as they come: one parse, one guard step an event, one write a read."""
-        limits, timeouts = self.stages.limits, self.stages.timeouts
-        answer = AnswerStream(self.request.model, self.request.choices, self.stages.guard())
-        splitter = EventSplitter(limits.answer_bytes)
+        timeouts = self.stages.timeouts
         patience = Patience(first=timeouts.first_token_seconds, idle=timeouts.idle_seconds, ping=timeouts.ping_seconds)
         await self._check_head(patience)
-        last = self.turn.began
-        while True:
-            data = await self._read(patience, answer)
-            arrived = time.perf_counter()
-            out, error = _digest(answer, splitter.feed(data) if data else splitter.finish())
-            if out:
-                self._note_read(arrived, last)
-                last = arrived
-            self.turn.added_seconds += time.perf_counter() - arrived
-            if error is None and (not data or answer.done_seen or answer.cut is not None):
-                break
-            if out:
-                await self._start_stream()
-                await self.reply.write(out)
-            if error is not None:
-                raise error
-        await self._end_stream(answer, out)
+        flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self.stages.guard()))
+        while not flow.ended:
+            await self.reply.drained()
+            if flow.answer.complete:
+                patience.limit = min(patience.limit, AFTER_FINISH_SECONDS)
+            try:
+                wait = patience.next_wait()
+                pumped = await self.lease.pump(flow.take, wait)
+            except EngineError:
+                if not flow.answer.complete:  # an engine that breaks off after its last word has ended well
+                    raise
+                pumped = Pumped.ENDED
+            if flow.heard:
+                patience.heard()
+            if pumped is Pumped.ENDED:
+                flow.finish()
+            elif pumped is Pumped.SILENT and not flow.heard:
+                await self._silence(patience, wait, flow.answer)
+            flow.heard = False
+        await self._end_stream(flow)
 
     async def whole(self) -> None:
         """Relay an answer that comes in one piece."""
@@ -78,43 +77,38 @@ class Answer:
         self.turn.seconds = time.perf_counter() - self.turn.began
         self.turn.added_seconds += time.perf_counter() - arrived
         await self.stages.audit.finished(self.turn)
-        await self.reply.start(
-            200, [*replies.JSON_HEADERS, (b"content-length", b"%d" % len(out)), replies.content_id(self.turn.id)]
-        )
-        await self.reply.finish(out)
+        self.reply.start(200, [*replies.JSON_HEADERS, replies.content_id(self.turn.id)], len(out))
+        self.reply.finish(out)
 
     async def _check_head(self, patience: Patience) -> None:
         """Wait for the engine's status, with pings. Raises the engine's `Problem` for all but 200."""
         while (head := await self.lease.head(wait := patience.next_wait())) is None:
             patience.waited(wait)
-            await self._ping()
+            self._ping()
         if head.status != 200:
             raise replies.engine_problem(head.status, await self._body(None))
 
-    async def _read(self, patience: Patience, answer: AnswerStream) -> bytes:
-        """Return the next bytes, b"" at the end. An engine that breaks off after its last word has ended well."""
-        if answer.complete:
-            patience.limit = min(patience.limit, AFTER_FINISH_SECONDS)
+    async def _silence(self, patience: Patience, waited: float, answer: AnswerStream) -> None:
+        """Let the client know that its answer is still awaited. Raises `EngineTimeout` when it was awaited too long."""
         try:
-            while (data := await self.lease.read(wait := patience.next_wait())) is None:
-                patience.waited(wait)
-                await self._ping()
-        except EngineError:
-            if answer.complete:
-                return b""
-            raise
-        patience.heard()
-        return data
+            patience.waited(waited)
+        except EngineTimeout:
+            if not answer.complete:
+                raise
+            answer.done_seen = True
+            return
+        self._ping()
 
-    async def _end_stream(self, answer: AnswerStream, out: bytes) -> None:
+    async def _end_stream(self, flow: "Flow") -> None:
+        answer, out = flow.answer, flow.last
+        if flow.error is not None:
+            raise flow.error
         if answer.cut is not None:
             self.lease.close()
             self.turn.verdict, self.turn.outcome = answer.cut, Outcome.CUT
             out += answer.refused(refusals.cut(answer.cut))
         elif not answer.complete:
-            if out:
-                await self._start_stream()
-                await self.reply.write(out)
+            self.write(out)
             raise EngineBroken("The engine ended its answer before it was finished.")
         usage = answer.tokens
         if usage is None:
@@ -123,8 +117,8 @@ class Answer:
         self._note_usage(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
         await self.stages.audit.finished(self.turn)
-        await self._start_stream()
-        await self.reply.finish(out + answer.end(usage))
+        self._start_stream()
+        self.reply.finish(out + answer.end(usage))
         await self._read_to_end()
 
     async def _read_to_end(self) -> None:
@@ -135,13 +129,18 @@ class Answer:
         except EngineError:
             return
 
-    async def _start_stream(self) -> None:
-        if not self.reply.started:
-            await self.reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(self.turn.id)])
+    def write(self, data: bytes) -> None:
+        """Send events to the client."""
+        if data:
+            self._start_stream()
+            self.reply.write(data)
 
-    async def _ping(self) -> None:
-        await self._start_stream()
-        await self.reply.write(replies.PING)
+    def _start_stream(self) -> None:
+        if not self.reply.started:
+            self.reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(self.turn.id)])
+
+    def _ping(self) -> None:
+        self.write(replies.PING)
 
     async def _whole_head(self) -> float:
         """Wait for the engine's status; return the moment by which the answer must be complete."""
@@ -171,24 +170,65 @@ class Answer:
             if size > self.stages.limits.answer_bytes:
                 raise EngineBroken(f"The engine's answer has more than {self.stages.limits.answer_bytes} bytes.")
 
-    def _note_read(self, arrived: float, last: float) -> None:
-        if self.turn.first_token_seconds is None:
-            self.turn.first_token_seconds = arrived - self.turn.began
-        else:
-            self.numbers.inter_token.observe(arrived - last)
-
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
 
 
-def _digest(answer: AnswerStream, payloads: Sequence[bytes]) -> tuple[bytes, Exception | None]:
-    """Feed *payloads*; return what may leave and the error that ended it: what came before an error still leaves."""
-    out: list[bytes] = []
-    for payload in payloads:
+class Flow:
+    """Takes an engine's reads in the event loop's own callback: no task is woken for a chunk.
+
+    `ended` is set when the answer is over, whichever way; then `last` is what is still to be written and `error` what
+    went wrong.
+    """
+
+    def __init__(self, owner: Answer, answer: AnswerStream) -> None:
+        self.owner = owner
+        self.answer = answer
+        self.splitter = EventSplitter(owner.stages.limits.answer_bytes)
+        self.numbers = owner.stages.metrics.replica(owner.turn.model, owner.turn.replica)
+        self.heard = False
+        self.ended = False
+        self.last = b""
+        self.error: Exception | None = None
+        self._arrived = 0.0
+
+    def take(self, data: bytes) -> bool:
+        """Relay one read; False when the answer is over, or the client has to catch up."""
+        arrived = time.perf_counter()
+        self.heard = True
+        out = self._digest(data)
+        if out:
+            self._note(arrived)
+        answer, owner = self.answer, self.owner
+        self.ended = answer.done_seen or answer.cut is not None or self.error is not None
+        if self.ended and self.error is None:
+            self.last = out
+        else:
+            owner.write(out)
+        owner.turn.added_seconds += time.perf_counter() - arrived
+        return not (self.ended or owner.reply.blocked)
+
+    def finish(self) -> None:
+        """Take the end of the engine's answer."""
+        self.last = self._digest(None)
+        self.ended = True
+
+    def _digest(self, data: bytes | None) -> bytes:
+        """Feed a read, or the end; what came before an error still leaves."""
+        out: list[bytes] = []
         try:
-            out.append(answer.feed(payload))
-        except Exception as error:  # noqa: BLE001 - raised again by the caller once the rest is written
-            return b"".join(out), error
-    return out[0] if len(out) == 1 else b"".join(out), None
+            for payload in self.splitter.finish() if data is None else self.splitter.feed(data):
+                out.append(self.answer.feed(payload))  # noqa: PERF401 - what was fed before an error must be kept
+        except Exception as error:  # noqa: BLE001 - raised again by the owner once the rest is written
+            self.error = error
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _note(self, arrived: float) -> None:
+        turn = self.owner.turn
+        if turn.first_token_seconds is None:
+            turn.first_token_seconds = arrived - turn.began
+        else:
+            self.numbers.inter_token.observe(arrived - self._arrived)
+        self._arrived = arrived

@@ -137,7 +137,9 @@ class Front(asyncio.Protocol):
             return
         if not (self.refused_at or self.transport.is_closing()):
             self.refused_at = self.loop.time()
-            self.transport.write(head(problem.status, [*problem.headers(), (b"connection", b"close")]) + problem.body())
+            body = problem.body()
+            framing = b"content-length: %d\r\nconnection: close\r\n" % len(body)
+            self.transport.write(head(problem.status, problem.headers(), framing) + body)
             self.transport.write_eof()
 
     # what asyncio calls
@@ -313,25 +315,35 @@ class HttpReply:
         """Whether nobody reads any more."""
         return self._front.gone
 
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Set status and headers; without a content-length the body is chunked."""
+    def start(self, status: int, headers: list[tuple[bytes, bytes]], length: int | None = None) -> None:
+        """Set status and headers; they leave with the first bytes of the body. No *length*: the body is chunked."""
         self.started = True
-        if all(name != b"content-length" for name, _ in headers):
-            self._chunked = self._incoming.chunks_allowed
-            if self._chunked:
-                headers = [*headers, (b"transfer-encoding", b"chunked")]
-            else:
-                self._front.last = True  # HTTP/1.0: the body ends with the connection
+        framing = b""
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self._incoming.chunks_allowed:
+            self._chunked = True
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            self._front.last = True  # HTTP/1.0: the body ends with the connection
         if self._front.last:
-            headers = [*headers, (b"connection", b"close")]
-        self._head = head(status, headers)
+            framing += b"connection: close\r\n"
+        self._head = head(status, headers, framing)
 
-    async def write(self, data: bytes) -> None:
-        """Send part of a body; waits while the client does not read."""
+    @property
+    def blocked(self) -> bool:
+        """Whether the client has to catch up."""
+        return self._front.stuck_since > 0.0
+
+    def write(self, data: bytes) -> None:
+        """Send part of a body."""
         self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    async def drained(self) -> None:
+        """Return when the client reads again: at once while it does, and when it has gone."""
         await self._front.drain()
 
-    async def finish(self, data: bytes = b"") -> None:
+    def finish(self, data: bytes = b"") -> None:
         """Send the last part of a body; from here on the client may leave unnoticed."""
         if self._incoming.method == "HEAD":
             data = b""
@@ -347,10 +359,12 @@ class HttpReply:
             self._front.transport.write(data)
 
 
-def head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return status line and headers."""
+def head(status: int, headers: list[tuple[bytes, bytes]], framing: bytes) -> bytes:
+    """Return status line and headers; *framing* is the headers that say where the body ends, as they are written."""
     line = _LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    return b"".join([line, *[b"%b: %b\r\n" % header for header in headers], b"\r\n"])
+    for header in headers:
+        line += b"%b: %b\r\n" % header
+    return b"%b%b\r\n" % (line, framing)
 
 
 def _headers_too_large(limits: Limits) -> Problem:

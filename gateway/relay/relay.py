@@ -33,17 +33,14 @@ class Relay:
         stages = self.parts.stages
         failure: BaseException | None = None
         try:
-            await self._run(turn, route, incoming, stages, reply)
+            turn.caller = self.parts.ring.caller(incoming.authorization, turn.started)
+            request = wire.read(route, incoming.body, remote_images=turn.caller.allows_remote_images)
+            turn.asked_model, turn.stream = request.model, request.stream
+            user = incoming.user.decode("utf-8", "replace") if incoming.user is not None else None
+            await path.run(turn, request, user, stages, reply)
         except asyncio.CancelledError as error:
             stopping = Problem(503, "The gateway is stopping.", kind="server_error", code="stopping", retry_after=5)
             failure = error if reply.client_gone else stopping
         except Exception as error:  # noqa: BLE001 - `close` tells the client and the log
             failure = error
         await path.close(turn, stages, reply, failure)
-
-    async def _run(self, turn: Turn, route: Route, incoming: Incoming, stages: Stages, reply: HttpReply) -> None:
-        turn.caller = self.parts.ring.caller(incoming.authorization, turn.started)
-        request = wire.read(route, incoming.body, remote_images=turn.caller.allows_remote_images)
-        turn.asked_model, turn.stream = request.model, request.stream
-        user = incoming.user.decode("utf-8", "replace") if incoming.user is not None else None
-        await path.run(turn, request, user, stages, reply)

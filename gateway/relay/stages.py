@@ -18,13 +18,20 @@ class Reply(Protocol):
 
     started: bool
 
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send status and headers."""
+    @property
+    def blocked(self) -> bool:
+        """Whether the client has to catch up; see `drained`."""
 
-    async def write(self, data: bytes) -> None:
-        """Send part of a body; waits while the client does not read."""
+    def start(self, status: int, headers: list[tuple[bytes, bytes]], length: int | None = None) -> None:
+        """Set status and headers; they leave with the first bytes of the body. No *length*: it is not known yet."""
 
-    async def finish(self, data: bytes = b"") -> None:
+    def write(self, data: bytes) -> None:
+        """Send part of a body."""
+
+    async def drained(self) -> None:
+        """Return when the client reads again: at once while it does, and when it has gone."""
+
+    def finish(self, data: bytes = b"") -> None:
         """Send the last part of a body and end the answer; from here on the client may leave unnoticed."""
 
 

@@ -1,10 +1,8 @@
 """The path of one request, from who is speaking to the last byte."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
 
 from backends.errors import UnknownModel
 from gateway import problems
@@ -35,7 +33,7 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
     if turn.verdict.refused:
         await _strike(turn, request, stages, reply, person)
         return
-    async with stages.pool.lease(turn.model, turn.person or "") as lease, _judging(turn, request, stages) as judged:
+    async with stages.pool.lease(turn.model, turn.person or "") as lease, _Judging(turn, request, stages) as judged:
         turn.replica = lease.endpoint.replica
         await lease.ask(request.route.path, request.for_engine(lease.endpoint.served_name), turn.id)
         asked = time.perf_counter()
@@ -47,8 +45,7 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
             await _strike(turn, request, stages, reply, person)
             return
         await stages.standings.record(person, request.utterance.id, turn.verdict)
-        numbers = stages.metrics.replica(turn.model, turn.replica)
-        answer = Answer(turn, request, stages, reply, lease, numbers, asked)
+        answer = Answer(turn, request, stages, reply, lease, asked)
         await (answer.stream() if request.stream else answer.whole())
 
 
@@ -60,18 +57,22 @@ def _allowed_model(turn: Turn, request: Request, stages: Stages) -> str:
     return model
 
 
-@contextlib.asynccontextmanager
-async def _judging(turn: Turn, request: Request, stages: Stages) -> AsyncIterator[asyncio.Task[Verdict] | None]:
-    """Have the judge at work while the engine prefills, where the verdict is still open; never beyond the turn."""
-    if not turn.verdict.open:
-        yield None
-        return
-    task = asyncio.create_task(stages.policy.judge(request.utterance))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+class _Judging:
+    """Has the judge at work while the engine prefills, where a verdict is still open; never beyond the turn."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, turn: Turn, request: Request, stages: Stages) -> None:
+        judge = stages.policy.judge
+        self._task = asyncio.create_task(judge(request.utterance)) if turn.verdict.open else None
+
+    async def __aenter__(self) -> asyncio.Task[Verdict] | None:
+        return self._task
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 async def _strike(turn: Turn, request: Request, stages: Stages, reply: Reply, person: Person | None) -> None:
@@ -90,13 +91,12 @@ async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, te
     await stages.audit.finished(turn)
     created = int(turn.started)
     if request.stream:
-        await reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(turn.id)])
-        await reply.finish(replies.streamed_refusal(request, turn.id, created, text))
+        reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(turn.id)])
+        reply.finish(replies.streamed_refusal(request, turn.id, created, text))
         return
     body = replies.whole_refusal(request, turn.id, created, text)
-    length = (b"content-length", b"%d" % len(body))
-    await reply.start(200, [*replies.JSON_HEADERS, length, replies.content_id(turn.id)])
-    await reply.finish(body)
+    reply.start(200, [*replies.JSON_HEADERS, replies.content_id(turn.id)], len(body))
+    reply.finish(body)
 
 
 async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException | None) -> None:
@@ -117,10 +117,11 @@ async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException |
 
 async def _tell(problem: Problem, turn: Turn, reply: Reply) -> None:
     if reply.started:  # Dify raises, and shows the message, on an event without `choices`
-        await reply.finish(replies.event(problem.body()))
+        reply.finish(replies.event(problem.body()))
         return
-    await reply.start(problem.status, [*problem.headers(), replies.content_id(turn.id)])
-    await reply.finish(problem.body())
+    body = problem.body()
+    reply.start(problem.status, [*problem.headers(), replies.content_id(turn.id)], len(body))
+    reply.finish(body)
 
 
 def _outcome(problem: Problem) -> Outcome:

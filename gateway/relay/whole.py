@@ -41,26 +41,33 @@ class WholeAnswer:
         """Put each text through *guard*; what changes is written by `encode`."""
         for position, choice in enumerate(self.choices):
             said: dict[str, str] = {}
-            original = dict(chunks.texts(choice))
-            for channel, text in original.items():
+            channel = released = ""
+            for channel, text in chunks.texts(choice):
                 step = guard.feed(choice.index, channel, text)
-                said[channel] = step.release
+                released = step.release
+                if step.release != text or step.cut is not None:
+                    said[channel] = step.release
                 if step.cut is not None:
-                    self._cut(position, said, step.cut)
+                    self._cut(position, choice, said, step.cut)
                     break
             else:
                 step = guard.finish(choice.index)
-                if said:
-                    said[next(reversed(said))] += step.release
+                if step.release:
+                    said[channel] = released + step.release
                 if step.cut is not None:
-                    self._cut(position, said, step.cut)
-            if position in self._cut_choices:
-                said.update({channel: "" for channel in original if channel not in said})
-            self._writes += [(position, c, text) for c, text in said.items() if text != original.get(c)]
+                    self._cut(position, choice, said, step.cut)
+            self._writes += [(position, *write) for write in said.items()]
 
-    def _cut(self, position: int, said: dict[str, str], verdict: Verdict) -> None:
+    def _cut(self, position: int, choice: Choice, said: dict[str, str], verdict: Verdict) -> None:
+        """End a choice: nothing of what stood behind the cut stays, and the refusal stands in its place."""
         self.cut = verdict
         self._cut_choices.add(position)
+        behind = False
+        cut_at = next(reversed(said), "")
+        for channel, _ in chunks.texts(choice):
+            if behind:
+                said[channel] = ""
+            behind = behind or channel == cut_at
         channel = "content" if self.request.route is CHAT else "text"
         said[channel] = said.get(channel, "") + refusals.cut(verdict)
 

@@ -46,8 +46,8 @@ class Board:
 
     async def version(self, name: str) -> int:
         """Return the version of *name*; 0 before the first."""
-        found: list[Any] = await self.redis.hmget(_name(name), ["version"])
-        return int(found[0] or 0)
+        found: list[Any] = list(await self.redis.hmget(_name(name), ["version"]))
+        return int(found[0]) if found[0] is not None else 0
 
     async def read(self, name: str) -> tuple[int, Any]:
         """Return version and document of *name*; ``(0, None)`` before the first."""
