@@ -10,7 +10,7 @@ import msgspec
 
 from backends.errors import UnknownModel
 from gateway import metrics
-from gateway.keys import Caller
+from gateway.keys import Caller, KeyRefused
 from gateway.problems import INTERNAL, Problem, of
 from gateway.relay import wire
 from gateway.relay.front import HttpReply, Incoming
@@ -51,7 +51,10 @@ class App:
 
     def admit(self, incoming: Incoming) -> None:
         """Refuse a large body whose key is refused anyway."""
-        self._caller(incoming)
+        try:
+            self._caller(incoming)
+        except KeyRefused as error:
+            raise of(error) from None
 
     async def answer(self, incoming: Incoming, reply: HttpReply) -> None:
         """Answer one request."""

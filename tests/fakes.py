@@ -168,9 +168,8 @@ class FakeEngine:
 
     async def __aexit__(self, *_: object) -> None:
         self.close_connections()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=5)
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()

@@ -56,7 +56,7 @@ class Answer:
             if pumped is Pumped.ENDED:
                 flow.finish()
             elif pumped is Pumped.SILENT and not flow.heard:
-                await self._silence(patience, wait, flow.answer)
+                flow.ended = self._silent(patience, wait, flow.answer)
             flow.heard = False
         await self._end_stream(flow)
 
@@ -88,16 +88,19 @@ class Answer:
         if head.status != 200:
             raise replies.engine_problem(head.status, await self._body(None))
 
-    async def _silence(self, patience: Patience, waited: float, answer: AnswerStream) -> None:
-        """Let the client know that its answer is still awaited. Raises `EngineTimeout` when it was awaited too long."""
+    def _silent(self, patience: Patience, waited: float, answer: AnswerStream) -> bool:
+        """Let the client know that its answer is still awaited; return whether it no longer is.
+
+        Raises `EngineTimeout` when it was awaited too long, unless all but usage and [DONE] has come.
+        """
         try:
             patience.waited(waited)
         except EngineTimeout:
             if not answer.complete:
                 raise
-            answer.done_seen = True
-            return
+            return True
         self._ping()
+        return False
 
     async def _end_stream(self, flow: "Flow") -> None:
         answer, out = flow.answer, flow.last

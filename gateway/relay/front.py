@@ -39,6 +39,7 @@ class Incoming:
     authorization: bytes | None = None
     user: bytes | None = None
     length: int | None = None
+    chunked: bool = False
     expects: bool = False
     keep_alive: bool = True
     chunks_allowed: bool = True
@@ -103,6 +104,8 @@ class Front(asyncio.Protocol):
         self.refused_at = 0.0
         self._queue: deque[Incoming] = deque()
         self._incoming: Incoming | None = None
+        self._declined: Incoming | None = None
+        self._resumed: Incoming | None = None
         self._refusal: Problem | None = None
         self._head_bytes = 0
         self._reading = True
@@ -170,9 +173,8 @@ class Front(asyncio.Protocol):
         self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # An offer of another protocol is declined by answering in this one (RFC 9110, 7.8); Java's client makes it.
-            self.last = self.task is not None
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             self.refuse(self._refusal or invalid("The request cannot be read.", code="invalid_http"))
         except httptools.HttpParserError as error:
@@ -180,6 +182,23 @@ class Front(asyncio.Protocol):
         else:
             if self._incoming is None and self._head_bytes > self.limits.header_bytes:
                 self.refuse(_headers_too_large(self.limits))
+
+    def _decline(self, rest: bytes) -> None:
+        """Decline an offer of another protocol by answering in this one (RFC 9110, 7.8); Java's client makes it.
+
+        The parser leaves the body to the other protocol, so a new one goes on with it, behind a head without the offer.
+        """
+        incoming, self._declined = self._declined, None
+        if incoming is None or incoming.method == "CONNECT":
+            self.refuse(invalid("This is no proxy.", code="invalid_http"))
+            return
+        target, incoming.target = incoming.target, b""
+        framing = b"transfer-encoding: chunked\r\n" if incoming.chunked else b""
+        if incoming.length is not None:
+            framing = b"content-length: %d\r\n" % incoming.length
+        self._resumed = incoming
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (incoming.method.encode(), target, framing, rest))
 
     def pause_writing(self) -> None:
         self.stuck_since = self.loop.time()
@@ -194,7 +213,7 @@ class Front(asyncio.Protocol):
     # what httptools calls
 
     def on_message_begin(self) -> None:
-        self._building = Incoming()
+        self._building, self._resumed = self._resumed or Incoming(), None
         self._url = b""
         self._header_bytes = 0
 
@@ -211,13 +230,18 @@ class Front(asyncio.Protocol):
             self._building.length = int(value)
         elif lower == b"x-user-id":
             self._building.user = value
+        elif lower == b"transfer-encoding":
+            self._building.chunked = True
         elif lower == b"expect":
             self._building.expects = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         incoming = self._incoming = self._building
         incoming.method = self.parser.get_method().decode("ascii")
-        incoming.chunks_allowed = self.parser.get_http_version() != "1.0"
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            self._stop_parsing(invalid(f"HTTP/{version} is not spoken here.", code="invalid_http"))
+        incoming.chunks_allowed = version == "1.1"
         self._head_bytes = 0
         if self._header_bytes > self.limits.header_bytes:
             self._stop_parsing(_headers_too_large(self.limits))
@@ -246,6 +270,9 @@ class Front(asyncio.Protocol):
         incoming = cast("Incoming", self._incoming)
         self._incoming = None
         self._head_bytes = 0
+        if self.parser.should_upgrade():
+            self._declined = incoming
+            return
         self.waiting_since = 0.0
         # llhttp forgets the answer once the callback has returned
         incoming.keep_alive = bool(self.parser.should_keep_alive())

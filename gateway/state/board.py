@@ -46,13 +46,13 @@ class Board:
 
     async def version(self, name: str) -> int:
         """Return the version of *name*; 0 before the first."""
-        found: list[Any] = list(await self.redis.hmget(_name(name), ["version"]))
-        return int(found[0]) if found[0] is not None else 0
+        found: Any = await self.redis.hget(_name(name), "version")
+        return int(found or 0)
 
     async def read(self, name: str) -> tuple[int, Any]:
         """Return version and document of *name*; ``(0, None)`` before the first."""
-        version, document = await self.redis.hmget(_name(name), ["version", "document"])
-        return (int(version), msgspec.json.decode(document)) if document is not None else (0, None)
+        found: Any = await self.redis.hmget(_name(name), ["version", "document"])
+        return int(found[0] or 0), msgspec.json.decode(found[1]) if found[1] is not None else None
 
 
 class Follower:

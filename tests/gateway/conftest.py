@@ -67,11 +67,16 @@ class Running:
     async def raw(self, data: bytes) -> bytes:
         """Send bytes on a connection of their own and return all that comes back."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(data)
-        with contextlib.suppress(ConnectionError):
-            return await reader.read()
-        writer.close()
-        return b""
+        received = b""
+        try:
+            writer.write(data)
+            while part := await reader.read(65536):
+                received += part
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+        return received
 
 
 @contextlib.asynccontextmanager
