@@ -5,12 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from backends.errors import DeploymentInvalid
 
-Text = Annotated[str, Field(min_length=1, max_length=512)]
+Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Argument = Annotated[str, Field(min_length=1, max_length=65536, pattern=r"^[^\x00]+$")]
+Variable = Annotated[str, Field(min_length=1, pattern=r"^[^=\x00]+$")]
+VariableValue = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -43,6 +48,23 @@ _FIELDS_OF: Mapping[Engine, set[str]] = {
 }
 _EVERY_ENGINE = {"model", "aliases", "engine"}
 _EVERY_PROCESS = {"extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"}
+
+_FLAGS_OF: Mapping[str, set[str]] = {
+    "model": {"--alias", "-a", "--model-alias", "--served-model-name"},
+    "path": {"--model", "-m"},
+    "host": {"--host"},
+    "port": {"--port"},
+    "parallel": {"--parallel", "-np"},
+    "tensor_parallel_size": {"--tensor-parallel-size", "-tp"},
+    "gpu_memory_utilization": {"--gpu-memory-utilization"},
+    "n_gpu_layers": {"--n-gpu-layers", "--gpu-layers", "-ngl"},
+    "tensor_split": {"--tensor-split", "-ts"},
+    "max_model_len": {"--max-model-len", "--ctx-size", "-c", "--n-ctx"},
+    "rope_scaling": {"--hf-overrides", "--rope-scaling", "--rope-scale", "--yarn-orig-ctx"},
+}
+"""The flags that a field is written as; `extra_args` must not say the same thing a second time."""
+_ALWAYS_WRITTEN = {"model", "path", "host", "port", "parallel"}
+_LLAMA_ROPE = {"rope_type", "factor", "original_max_position_embeddings"}
 
 
 class Deployment(BaseModel):
@@ -81,12 +103,13 @@ class Deployment(BaseModel):
     parallel: Count = 4
     """Requests at once on llama.cpp (its slots)."""
     rope_scaling: dict[str, Any] | None = None
-    """``{rope_type, factor, original_max_position_embeddings}``, as engine flags."""
+    """``{rope_type, factor, original_max_position_embeddings}``, as engine flags; for vLLM also ``rope_theta``."""
     embeddings: bool = False
     """Whether the model embeds instead of chatting."""
     reranking: bool = False
-    extra_args: tuple[Text, ...] = ()
-    environment: dict[str, str] = {}
+    extra_args: tuple[Argument, ...] = ()
+    """Further flags of the engine, as they stand."""
+    environment: dict[Variable, VariableValue] = {}
     start_timeout_seconds: Annotated[float, Field(gt=0)] = 600
     stop_grace_seconds: Annotated[float, Field(gt=0)] = 10
     max_in_flight: Count = 1024
@@ -96,30 +119,71 @@ class Deployment(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         for field, complaint in self._complaints():
-            raise ValueError(f"{field}: {complaint}")
+            raise PydanticCustomError("deployment", "{text}", {"text": f"{field}: {complaint}"})
         return self
 
     def _complaints(self) -> Iterator[tuple[str, str]]:
-        known = _EVERY_ENGINE | _FIELDS_OF[self.engine]
-        if self.engine is not Engine.EXTERNAL:
-            known |= _EVERY_PROCESS
+        """Yield field and complaint for whatever one deployment alone can get wrong."""
+        known = self._useful_fields()
         for field in sorted(self.model_fields_set - known):
             yield field, f"the engine {self.engine.value} has no use for it"
-        if self.engine is Engine.EXTERNAL and self.url is None:
-            yield "url", "an external engine needs one"
         if "path" in known and self.path is None:
             yield "path", "where is the model?"
-        if self.url is not None and not self.url.startswith(("http://", "https://")):
-            yield "url", "must begin with http:// or https://"
-        if self.gpus and len(set(self.gpus)) != len(self.gpus):
+        yield from self._external_complaints()
+        yield from self._gpu_complaints()
+        yield from self._rope_complaints()
+        yield from self._flag_complaints(known)
+        if self.replicas > 1 and self.port is not None:
+            yield "replicas", "several replicas cannot share one port; leave port out"
+
+    def _useful_fields(self) -> set[str]:
+        process = set() if self.engine is Engine.EXTERNAL else _EVERY_PROCESS
+        return _EVERY_ENGINE | process | _FIELDS_OF[self.engine]
+
+    def _external_complaints(self) -> Iterator[tuple[str, str]]:
+        if self.engine is not Engine.EXTERNAL:
+            return
+        if self.url is None:
+            yield "url", "an external engine needs one"
+        elif (complaint := _url_complaint(self.url)) is not None:
+            yield "url", complaint
+        if self.api_key is not None and not _fits_header(self.api_key.get_secret_value()):
+            yield "api_key", "must be printable ASCII without spaces"
+
+    def _gpu_complaints(self) -> Iterator[tuple[str, str]]:
+        if len(set(self.gpus)) != len(self.gpus):
             yield "gpus", "a GPU is named twice"
         size = self.tensor_parallel_size
         if size is not None and self.gpus and size != len(self.gpus):
             yield "tensor_parallel_size", f"is {size}, but gpus names {len(self.gpus)}"
-        if self.replicas > 1 and self.port is not None:
-            yield "replicas", "several replicas cannot share one port; leave port out"
-        if self.rope_scaling is not None and any("rope" in word for word in self.extra_args):
-            yield "rope_scaling", "stands in extra_args as well"
+        if self.gpus and "CUDA_VISIBLE_DEVICES" in self.environment:
+            yield "environment.CUDA_VISIBLE_DEVICES", "is what gpus says already"
+
+    def _rope_complaints(self) -> Iterator[tuple[str, str]]:
+        scaling = self.rope_scaling
+        if scaling is None:
+            return
+        if not isinstance(scaling.get("rope_type"), str):
+            yield "rope_scaling.rope_type", "is missing; such as yarn"
+        factor = scaling.get("factor")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or factor < 1:
+            yield "rope_scaling.factor", "must be a number of at least 1"
+        if self.engine is Engine.VLLM:
+            return
+        if scaling["rope_type"] not in {"linear", "yarn"}:
+            yield "rope_scaling.rope_type", "llama.cpp knows linear and yarn"
+        for key in sorted(scaling.keys() - _LLAMA_ROPE):
+            yield f"rope_scaling.{key}", "llama.cpp has no flag for it"
+
+    def _flag_complaints(self, known: set[str]) -> Iterator[tuple[str, str]]:
+        """Find flags in `extra_args` that a field writes as well: which one an engine obeys is its own affair."""
+        written = known & (_ALWAYS_WRITTEN | self.model_fields_set)
+        for argument in self.extra_args:
+            flag = argument.split("=", 1)[0]
+            spelled = flag.replace("_", "-") if flag.startswith("--") else flag
+            for field in sorted(written & _FLAGS_OF.keys()):
+                if spelled in _FLAGS_OF[field]:
+                    yield "extra_args", f"{flag} is what {field} is for"
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -138,13 +202,42 @@ def check(deployments: Sequence[Deployment]) -> list[DeploymentInvalid]:
     ]
 
 
+def _url_complaint(url: str) -> str | None:
+    """Return why *url* cannot be an engine's base URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "must look like http://HOST:PORT"
+    if parts.username is not None:
+        return "must hold no password; there is api_key for it"
+    if parts.query or parts.fragment or not _fits_header(url):
+        return "must end with its path and hold no spaces"
+    return "port 0 cannot be reached" if port == 0 else None
+
+
+def _fits_header(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
 def _names_taken_twice(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
     owners: dict[str, int] = {}
     for i, deployment in enumerate(deployments):
-        for name in {name.rstrip("/") for name in deployment.all_names}:
-            owner = owners.setdefault(name, i)
+        for field, name in _named(deployment):
+            owner = owners.setdefault(name.rstrip("/"), i)
             if owner != i:
-                yield DeploymentInvalid(f"deployments[{i}].model", f"`{name}` is also a name of deployments[{owner}]")
+                yield DeploymentInvalid(f"deployments[{i}].{field}", f"`{name}` is also a name of deployments[{owner}]")
+
+
+def _named(deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """Yield each name with the field that gives it."""
+    yield "model", deployment.model
+    for i, alias in enumerate(deployment.aliases):
+        yield f"aliases[{i}]", alias
+    if deployment.path is not None:
+        yield "path", deployment.path
 
 
 def _ports_taken_twice(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:

@@ -36,7 +36,11 @@ def _rope(scaling: dict[str, Any]) -> list[str]:
         "factor": "--rope-scale",
         "original_max_position_embeddings": "--yarn-orig-ctx",
     }
-    return [word for key, flag in flags.items() if key in scaling for word in (flag, str(scaling[key]))]
+    return [word for key, flag in flags.items() if key in scaling for word in (flag, _written(scaling[key]))]
+
+
+def _written(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _python_command(deployment: Deployment, port: int) -> Command:

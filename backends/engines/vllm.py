@@ -1,6 +1,7 @@
 """vLLM: `python3 -m vllm.entrypoints.openai.api_server`."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from backends.deployment import Deployment
@@ -18,8 +19,30 @@ def command(deployment: Deployment, port: int) -> Command:
     if deployment.max_model_len is not None:
         argv += ["--max-model-len", str(deployment.max_model_len)]
     if deployment.rope_scaling is not None:
-        argv += ["--hf-overrides", json.dumps({"rope_scaling": deployment.rope_scaling})]
+        argv += ["--hf-overrides", json.dumps({"rope_parameters": _rope_parameters(deployment)})]
     return Command((*argv, *deployment.extra_args), cuda(deployment))
+
+
+def _rope_parameters(deployment: Deployment) -> dict[str, Any]:
+    """Return `rope_scaling` under the name that vLLM reads since 0.11.1, with the model's own ``rope_theta``.
+
+    The override takes the place of all the model's rope parameters: without its ``rope_theta`` the base would fall
+    back to a default and long answers turn to nonsense. Reads the model's config.json, the one look at the disk here.
+    """
+    scaling = dict(deployment.rope_scaling or {})
+    if "rope_theta" not in scaling and (theta := _rope_theta(Path(str(deployment.path)))) is not None:
+        scaling["rope_theta"] = theta
+    return scaling
+
+
+def _rope_theta(model: Path) -> float | None:
+    try:
+        config = json.loads((model / "config.json").read_bytes())
+        nested = config.get("rope_parameters") or {}
+        theta = nested.get("rope_theta", config.get("rope_theta"))
+    except (OSError, ValueError, AttributeError):
+        return None
+    return theta if isinstance(theta, int | float) else None
 
 
 def served_name(deployment: Deployment) -> str:

@@ -1,7 +1,8 @@
 """llama.cpp's server from the xllamacpp wheel, behind llama-server's own flags.
 
 `python -m backends.engines.xllamacpp_server -m FILE.gguf --port 6006 …` stands in for `llama-server`. SIGTERM ends it
-with 0; a bad model path or a busy port with 1 and one line that says so.
+with 0, and by the signal itself while the model still loads; a bad model path or a busy port ends it with 1 and one
+line that says so.
 """
 
 import argparse
@@ -13,6 +14,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+
+QUIET = 2
+"""Errors and warnings. llama.cpp's own default of 3 writes seven lines for every request."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--rope-scaling", choices=("none", "linear", "yarn"))
     flags.add_argument("--rope-scale", type=float)
     flags.add_argument("--yarn-orig-ctx", type=int)
+    flags.add_argument("-lv", "--verbosity", type=int, default=QUIET)
     return flags
 
 
@@ -52,6 +58,7 @@ def parameters(xllamacpp: Any, given: argparse.Namespace) -> Any:
     made.endpoint_slots = given.slots
     made.use_jinja = given.jinja
     made.ui = False
+    made.verbosity = given.verbosity
     if given.threads is not None:
         made.cpuparams.n_threads = made.cpuparams_batch.n_threads = given.threads
     if given.gpu_layers is not None:
@@ -99,9 +106,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if complaint is not None:
         print(complaint, file=sys.stderr, flush=True)  # noqa: T201 - the log of the engine
         return 1
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     import xllamacpp  # noqa: PLC0415 - after the checks: it is 100 MB
 
     try:
@@ -109,6 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, this is the end
         print(f"llama.cpp does not start: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # not before: loading keeps the interpreter from any handler
+        signal.signal(number, lambda *_: stop.set())
     print(f"listening on {server.listening_address}", file=sys.stderr, flush=True)  # noqa: T201
     stop.wait()
     del server

@@ -39,7 +39,7 @@ def create_app(services: AdminServices) -> FastAPI:
 
 def _describe_security(app: FastAPI) -> None:
     """Have the documentation page ask for the key; `_guard` is what checks it."""
-    bearer = HTTPBearer(auto_error=False).model.model_dump(exclude_none=True, by_alias=True)
+    bearer = HTTPBearer(auto_error=False).model.model_dump(mode="json", exclude_none=True, by_alias=True)
     made = app.openapi
 
     def openapi() -> dict[str, object]:

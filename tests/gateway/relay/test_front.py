@@ -101,8 +101,10 @@ async def test_expect_is_answered_first(gateway: Running) -> None:
 async def test_an_offer_of_another_protocol_is_declined(gateway: Running) -> None:
     """Java's client offers h2c with its request; it is answered in HTTP/1.1."""
     headers = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n"
-    assert [200] == await statuses(gateway, whole(headers=headers))
-    assert [200] == await statuses(gateway, GET + headers + b"\r\n")
+    chunked = POST + headers + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    for offer in (whole(headers=headers), chunked, GET + headers + b"\r\n"):
+        assert [200, 200] == await statuses(gateway, offer + whole(headers=CLOSE))
+    assert [400] == await statuses(gateway, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n")
 
 
 async def test_http_1_0_gets_no_chunks(gateway: Running) -> None:

@@ -1,0 +1,35 @@
+"""What tests of every package use."""
+
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.serve import _answers
+from gateway.state.redis import embedded_binary, embedded_command
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real Valkey on a unix socket."""
+    directory = tmp_path_factory.mktemp("v")
+    socket = directory / "valkey.sock"
+    with subprocess.Popen(embedded_command(embedded_binary(), directory, socket)) as server:
+        deadline = time.monotonic() + 10
+        while not _answers(socket):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield socket
+        server.terminate()
+
+
+@pytest.fixture
+async def redis(valkey: Path) -> AsyncIterator["Redis"]:
+    """An empty database on it."""
+    client: Redis = Redis.from_url(f"unix://{valkey}")
+    await client.flushall()
+    yield client
+    await client.aclose()

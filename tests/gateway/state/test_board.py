@@ -1,0 +1,46 @@
+import asyncio
+from typing import Any
+
+from redis.asyncio import Redis
+
+from gateway.state.board import Board, Follower
+from tests.gateway.conftest import eventually
+
+
+async def test_what_was_published_before_is_there_at_the_start(redis: "Redis") -> None:
+    """A follower begins with the newest version."""
+    board, seen = Board(redis), list[Any]()
+    await board.publish("x", 1)
+    await board.publish("x", {"a": "二"})
+    follower = Follower(board, {"x": seen.append})
+    await follower.start()
+    await follower.stop()
+    assert seen == [{"a": "二"}]
+
+
+async def test_changes_arrive_at_once(redis: "Redis") -> None:
+    """A published version reaches a follower faster than its poll would."""
+    board, seen = Board(redis), list[Any]()
+    follower = Follower(board, {"x": seen.append, "y": seen.append})
+    await follower.start()
+    await asyncio.sleep(0.1)
+    for i in range(5):
+        await board.publish("y", i)
+        await eventually(lambda i=i: seen[-1:] == [i], 0.6)
+    await follower.stop()
+    assert seen == [0, 1, 2, 3, 4]
+
+
+async def test_a_version_that_cannot_be_used_leaves_the_one_before(redis: "Redis") -> None:
+    """A broken document does not end the following."""
+    board, seen = Board(redis), list[int]()
+
+    def take(document: Any) -> None:
+        seen.append(10 // document)
+
+    follower = Follower(board, {"x": take})
+    await follower.start()
+    for value in (5, 0, 2):
+        await board.publish("x", value)
+    await eventually(lambda: seen[-1:] == [5])
+    await follower.stop()
