@@ -37,7 +37,7 @@ class Process:
         """Start the engine, in *cwd* or where the owner is.
 
         Raises OSError where the run directory cannot be written. A program that does not exist is the engine's end,
-        with 127.
+        with 127. Cancelled, it still starts: `stop` has to follow.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.run_dir / "exit.json").unlink(missing_ok=True)
@@ -47,18 +47,25 @@ class Process:
         interpreter = (sys.executable, "-I", "-S", shim.__file__)
         options = ("--run-dir", str(self.run_dir), "--grace", str(self.grace_seconds), "--owner", str(os.getpid()))
         with self.log.open("ab") as log:
-            self._shim = await asyncio.create_subprocess_exec(
-                *interpreter,
-                *options,
-                "--",
-                *command.argv,
-                env={**os.environ, **command.environment},
-                cwd=cwd,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            starting = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
+                    *interpreter,
+                    *options,
+                    "--",
+                    *command.argv,
+                    env={**os.environ, **command.environment},
+                    cwd=cwd,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             )
+            try:
+                self._shim = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                self._shim = await starting  # it takes milliseconds, and nobody else could end it
+                raise
 
     async def wait(self) -> int:
         """Return the exit status when the engine has ended; 128 + n for a signal n. Cancelling ends the wait only."""

@@ -3,7 +3,7 @@
 It ends the engine when the owner ends, however that came about; kills what an engine leaves behind (a killed vLLM main
 process leaves its engine and workers alive); and writes how it ended to ``exit.json``. One of these runs beside every
 engine, so it imports little, and nothing of the project: it also runs by its path, in an interpreter without site
-packages (10 MB and 20 ms less than half of what `-m` costs).
+packages (10.7 MB and 26 ms instead of 12 MB and 40 ms).
 
 The owner must start it from its main thread: the kernel takes the end of the starting *thread* for the owner's end.
 """
@@ -124,7 +124,7 @@ def _reap(engine: int) -> int:
 def _signal_group(engine: int, number: int) -> None:
     try:
         os.killpg(engine, number)
-    except ProcessLookupError:  # not a leader yet: it ends with its parent all the same
+    except ProcessLookupError:  # it went over to another group and left its own empty
         os.kill(engine, number)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 QUIET = 2
 """Errors and warnings. llama.cpp's own default of 3 writes seven lines for every request."""
 
