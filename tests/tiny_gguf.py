@@ -1,8 +1,8 @@
-"""Writes a tiny GGUF model that always answers one sentence: real llama.cpp, an answer known beforehand.
+"""Writes a tiny Qwen3 model for llama.cpp that always says the same words: 200 KB, up in under a second.
 
-`write(path, ["你好", "，", "世界", "。"])` makes a Qwen3 of one layer. Its attention and feed-forward weights are zero, so
-that the next token depends on the last one alone, and its output matrix leads from each word of the sentence to the
-following one: at temperature 0 whatever is asked is answered with the words in their order, one token a word.
+Not trained but constructed: its layers add nothing, so the last token's embedding alone decides the next token, and the
+output matrix maps each word of the sentence to the one after it, the last one to the end of the turn, and everything
+else to the first word. One token a word, so a stream has as many content chunks as words.
 """
 
 from collections.abc import Sequence
@@ -10,70 +10,84 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import numpy.typing as npt
 
-WIDTH = 64
-HEADS = 2
-HEAD_WIDTH = 16
-FEED_FORWARD = 32
-CONTEXT = 4096
-END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+WORDS = ("你好", "，", "这里", "是", "一个", "很小", "的", "模型", "。")
+WIDTH, HEADS, HEAD_WIDTH, FEED_FORWARD, CONTEXT = 64, 2, 16, 32, 4096
+TOOL_CALL = ("<tool_call>", " ", '{"name": "weather",', ' "arguments": {"city":', ' "北京"', "}}", "</tool_call>")
+"""Words that are a call of the tool `weather`, in Qwen's way of writing them."""
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-Weights = npt.NDArray[np.float32]
+
+TOOL_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\n# Tools\n\n<tools>{% for tool in tools %}\n{{ tool | tojson }}{% endfor %}\n</tools>"
+    "<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+    "{% if m.tool_calls %}{% for call in m.tool_calls %}<tool_call> "
+    '{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}'
+    "</tool_call>{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""A template from which llama.cpp learns how this model writes its calls."""
 
 
-class Vocabulary:
-    """The 256 bytes, what the merges of the words make of them, and the tokens of a chat."""
+def byte_alphabet() -> list[str]:
+    """Return GPT-2's printable character for each byte: those that can be seen stand for themselves."""
+    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte if byte in seen else next(others)) for byte in range(256)]
 
-    def __init__(self, words: Sequence[str]) -> None:
-        self.byte = _printable_bytes()
-        self.tokens = [self.byte[number] for number in range(256)]
-        self.merges: list[str] = []
-        self.sentence = [self._add(word) for word in words]
-        self.normal = len(self.tokens)
-        self.tokens += [END_OF_TEXT, TURN_START, TURN_END]
 
-    def _add(self, word: str) -> int:
-        """Make *word* a token, by merges from the left; return its id."""
-        letters = [self.byte[number] for number in word.encode()]
+def vocabulary(words: Sequence[str]) -> tuple[list[str], list[str], list[int]]:
+    """Return tokens, merges, and the token ids of *words*: each word is merged into one token, byte by byte."""
+    alphabet = byte_alphabet()
+    tokens, merges = list(alphabet), []
+    for word in words:
+        letters = [alphabet[byte] for byte in word.encode()]
         made = letters[0]
         for letter in letters[1:]:
             merge = f"{made} {letter}"
-            if merge not in self.merges:
-                self.merges.append(merge)
             made += letter
-            if made not in self.tokens:
-                self.tokens.append(made)
-        return self.tokens.index(made)
+            if merge not in merges:
+                merges.append(merge)
+            if made not in tokens:
+                tokens.append(made)
+    whole = ["".join(alphabet[byte] for byte in word.encode()) for word in words]
+    return [*tokens, *SPECIAL], merges, [tokens.index(word) for word in whole]
 
-    def id(self, token: str) -> int:
-        """Return the id of *token*."""
-        return self.tokens.index(token)
+
+def output_matrix(embeddings: np.ndarray, ids: Sequence[int], starts: Sequence[int], end: int) -> np.ndarray:
+    """Return the matrix that turns each word into the next one."""
+    directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    matrix = np.zeros_like(embeddings)
+    for token, following in zip(ids, [*ids[1:], end], strict=True):
+        matrix[following] += 8 * directions[token]
+    for token in starts:
+        matrix[ids[0]] += 8 * directions[token]
+    return matrix
 
 
-def write(path: Path, words: Sequence[str]) -> None:
-    """Write the model that answers *words* to *path*; a word must not come twice."""
-    if len(set(words)) != len(words) or not all(words):
-        raise ValueError("a word that comes twice, or an empty one, has no single follower")
-    vocabulary = Vocabulary(words)
-    writer = gguf.GGUFWriter(str(path), "qwen3")
-    _write_shape(writer)
-    _write_tokenizer(writer, vocabulary)
-    for name, weights in _weights(vocabulary).items():
-        writer.add_tensor(name, weights)
+def write(path: Path, words: Sequence[str] = WORDS, template: str = TEMPLATE) -> Path:
+    """Write the model that says *words* (all different) at temperature 0."""
+    tokens, merges, ids = vocabulary(words)
+    end = tokens.index("<|im_end|>")
+    writer = gguf.GGUFWriter(path, "qwen3")
+    _describe(writer, tokens, merges, end)
+    writer.add_chat_template(template)
+    embeddings = np.random.default_rng(0).standard_normal((len(tokens), WIDTH)).astype(np.float32)
+    newline = tokens.index(byte_alphabet()[10])  # the template ends with it
+    _add_tensors(writer, embeddings, output_matrix(embeddings, ids, [newline], end))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path
 
 
-def _write_shape(writer: gguf.GGUFWriter) -> None:
-    writer.add_name("tiny")
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+def _describe(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str], end: int) -> None:
+    writer.add_name("tiny-qwen3")
     writer.add_block_count(1)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
@@ -84,56 +98,33 @@ def _write_shape(writer: gguf.GGUFWriter) -> None:
     writer.add_value_length(HEAD_WIDTH)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(10000.0)
-
-
-def _write_tokenizer(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    special = len(vocabulary.tokens) - vocabulary.normal
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types([gguf.TokenType.NORMAL] * vocabulary.normal + [gguf.TokenType.CONTROL] * special)
-    writer.add_token_merges(vocabulary.merges)
-    writer.add_eos_token_id(vocabulary.id(TURN_END))
-    writer.add_pad_token_id(vocabulary.id(END_OF_TEXT))
-    writer.add_add_bos_token(value=False)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_token_list(tokens)
+    kinds = [gguf.TokenType.CONTROL if token in SPECIAL else gguf.TokenType.NORMAL for token in tokens]
+    writer.add_token_types(kinds)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(end)
+    writer.add_pad_token_id(tokens.index("<|endoftext|>"))
+    writer.add_add_bos_token(False)
 
 
-def _weights(vocabulary: Vocabulary) -> dict[str, Weights]:
-    embedding = np.random.default_rng(0).standard_normal((len(vocabulary.tokens), WIDTH)).astype(np.float32)
-    block = {
-        "attn_q": (HEADS * HEAD_WIDTH, WIDTH),
+def _add_tensors(writer: gguf.GGUFWriter, embeddings: np.ndarray, output: np.ndarray) -> None:
+    writer.add_tensor("token_embd.weight", embeddings)
+    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
+    writer.add_tensor("output.weight", output)
+    query = HEADS * HEAD_WIDTH
+    silent = {
+        "attn_q": (query, WIDTH),
         "attn_k": (HEAD_WIDTH, WIDTH),
         "attn_v": (HEAD_WIDTH, WIDTH),
-        "attn_output": (WIDTH, HEADS * HEAD_WIDTH),
+        "attn_output": (WIDTH, query),
         "ffn_gate": (FEED_FORWARD, WIDTH),
         "ffn_up": (FEED_FORWARD, WIDTH),
         "ffn_down": (WIDTH, FEED_FORWARD),
     }
-    norms = {"attn_norm": WIDTH, "ffn_norm": WIDTH, "attn_q_norm": HEAD_WIDTH, "attn_k_norm": HEAD_WIDTH}
-    return {
-        "token_embd.weight": embedding,
-        "output_norm.weight": np.ones(WIDTH, np.float32),
-        "output.weight": _followers(vocabulary, embedding),
-        **{f"blk.0.{name}.weight": np.zeros(shape, np.float32) for name, shape in block.items()},
-        **{f"blk.0.{name}.weight": np.ones(width, np.float32) for name, width in norms.items()},
-    }
-
-
-def _followers(vocabulary: Vocabulary, embedding: Weights) -> Weights:
-    """Return the output matrix: the row of a token points where its predecessor's embedding points."""
-    output = np.zeros_like(embedding)
-    directions = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
-    line_end = vocabulary.tokens.index(vocabulary.byte[ord("\n")])  # what the template ends with
-    chain = [line_end, *vocabulary.sentence, vocabulary.id(TURN_END)]
-    for token, follower in zip(chain, chain[1:], strict=False):
-        output[follower] += 8 * directions[token]
-    return output
-
-
-def _printable_bytes() -> dict[int, str]:
-    """Return GPT-2's spelling of bytes: printable ones stand for themselves, the others for U+0100 and on."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = [number for number in range(256) if number not in printable]
-    spelled = {number: chr(number) for number in printable}
-    return spelled | {number: chr(256 + place) for place, number in enumerate(others)}
+    for name, shape in silent.items():
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros(shape, np.float32))
+    ones = {"attn_norm": WIDTH, "ffn_norm": WIDTH, "attn_q_norm": HEAD_WIDTH, "attn_k_norm": HEAD_WIDTH}
+    for name, length in ones.items():
+        writer.add_tensor(f"blk.0.{name}.weight", np.ones(length, np.float32))

