@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--slots", action=argparse.BooleanOptionalAction, default=True)
     flags.add_argument("--embeddings", action="store_true")
     flags.add_argument("--reranking", action="store_true")
+    flags.add_argument("--pooling", choices=("none", "mean", "cls", "last", "rank"))
     flags.add_argument("--jinja", action=argparse.BooleanOptionalAction, default=True)
     flags.add_argument("--rope-scaling", choices=("none", "linear", "yarn"))
     flags.add_argument("--rope-scale", type=float)
@@ -69,8 +70,9 @@ def parameters(xllamacpp: Any, given: argparse.Namespace) -> Any:
         made.api_keys = [given.api_key]
     if given.embeddings or given.reranking:
         made.embedding = True
-    if given.reranking:
-        made.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
+    pooling = "rank" if given.reranking else given.pooling
+    if pooling is not None:
+        made.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
     _set_rope(xllamacpp, made, given)
     return made
 

@@ -1,12 +1,12 @@
-"""Real processes: the shim, and replicas of real llama.cpp."""
+"""Replicas of real llama.cpp, and of engines that misbehave."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,30 @@ from backends.deployment import Deployment, Engine
 from backends.endpoint import ReplicaState
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.process import Process
 from backends.replica import Replica
 from tests import tiny_gguf
+from tests.backends.running import alive, children, eventually
 from tests.fakes import FakeEngine
+
+Make = Callable[..., Replica]
+
+ENGINE = """#!{python}
+import http.server, os, pathlib, sys, threading, time
+port = int(sys.argv[sys.argv.index("--port") + 1])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if pathlib.Path("{folder}/ill").exists() else 200)
+        self.end_headers()
+    def log_message(self, *words):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+threading.Thread(target=server.serve_forever, kwargs={{"poll_interval": 0.01}}, daemon=True).start()
+while not pathlib.Path("{folder}/crash").exists():
+    time.sleep(0.01)
+print("out of memory", flush=True)
+os._exit(3)
+"""
+"""Healthy unless the file `ill` is there; ends as soon as the file `crash` is."""
 
 
 @pytest.fixture(scope="module")
@@ -28,116 +48,215 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gguf.write(tmp_path_factory.mktemp("model") / "tiny.gguf")
 
 
-def replica(model: Path | str, folder: Path, **changes: Any) -> Replica:
-    fields: dict[str, Any] = {
-        "model": "tiny",
-        "engine": "xllamacpp",
-        "path": str(model),
-        "parallel": 1,
-        "max_model_len": 512,
-    }
-    deployment = Deployment(**{**fields, **changes})
-    return Replica(deployment, 0, folder, back_off=(0.05, 0.05), poll_seconds=(0.05, 0.1))
+@pytest.fixture
+async def make(model: Path, tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes replicas of the tiny model that are stopped with the test; *seen* gets their states."""
+    made: list[Replica] = []
+
+    def make(*, seen: list[ReplicaState] | None = None, **changes: Any) -> Replica:
+        fields = {"model": "tiny", "engine": "xllamacpp", "path": str(model), "parallel": 1, "max_model_len": 512}
+        deployment = Deployment.model_validate({**fields, **changes})
+        folder, back_off = tmp_path / "engines", (0.01, 0.01, 0.01, 0.01)
+        replica = Replica(deployment, 0, folder, clock=lambda: 0.0, back_off=back_off, poll_seconds=(0.02, 0.05))
+        if seen is not None:
+            replica.on_change = lambda: seen.append(replica.state)
+        made.append(replica)
+        return replica
+
+    yield make
+    for replica in made:
+        await replica.stop()
 
 
-def alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+@pytest.fixture
+def script(tmp_path: Path) -> dict[str, str]:
+    """A deployment's fields for the engine that misbehaves when told so."""
+    program = tmp_path / "llama-server"
+    program.write_text(ENGINE.format(python=sys.executable, folder=tmp_path))
+    program.chmod(0o755)
+    return {"engine": "llama_server", "binary": str(program), "path": "/dev/null"}
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
+def processes(replica: Replica) -> list[int]:
+    """Return the replica's shim and engine."""
+    assert replica.process.pid is not None
+    return [replica.process.pid, *children(replica.process.pid)]
 
 
-def children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in found.stdout.split()]
+async def test_many_askers_start_one_engine(make: Make) -> None:
+    """`ensure_ready` from many tasks starts the engine once; stop leaves no process."""
+    replica = make()
+    await asyncio.gather(*(replica.ensure_ready() for _ in range(10)))
+    pids = processes(replica)
+    assert (replica.endpoint().state, len(pids)) == (ReplicaState.READY, 2)
+    await replica.ensure_ready()
+    assert processes(replica) == pids
+    await replica.stop()
+    assert replica.endpoint().state is ReplicaState.STOPPED
+    assert not any(alive(pid) for pid in pids)
+    assert json.loads((replica.process.run_dir / "exit.json").read_text())["code"] == 0
 
 
-async def test_many_askers_start_one_engine(model: Path, tmp_path: Path) -> None:
-    """ensure_ready from many tasks starts the engine once; stop leaves no process."""
-    found = replica(model, tmp_path)
-    await asyncio.gather(*(found.ensure_ready() for _ in range(10)))
-    shim = found.process.pid
-    assert shim is not None
-    engines = children(shim)
-    assert (ReplicaState.READY, 1) == (found.endpoint().state, len(engines))
-    await found.ensure_ready()
-    assert shim == found.process.pid
-    await found.stop()
-    assert found.endpoint().state is ReplicaState.STOPPED
-    assert not any(alive(pid) for pid in (shim, *engines))
-    assert json.loads((found.process.run_dir / "exit.json").read_text())["code"] == 0
+async def test_endpoint(make: Make, model: Path) -> None:
+    """The endpoint says all that a worker has to know."""
+    replica = make(aliases=["t"], parallel=3)
+    await replica.ensure_ready()
+    endpoint = replica.endpoint()
+    assert (endpoint.replica, endpoint.model, endpoint.aliases) == ("tiny#0", "tiny", ("t", str(model)))
+    assert (endpoint.engine, endpoint.served_name, endpoint.slots) == ("xllamacpp", "tiny", 3)
+    assert (endpoint.host, endpoint.tls, endpoint.base_path) == ("127.0.0.1", False, "")
+    _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    writer.close()
 
 
-async def test_a_bad_model_fails_with_the_engines_words(tmp_path: Path) -> None:
-    """A start that cannot succeed says why."""
-    found = replica(tmp_path / "nothing.gguf", tmp_path)
-    with pytest.raises(StartFailed) as caught:
-        await found.ensure_ready()
-    assert "there is no file" in "\n".join(caught.value.log_tail)
-    assert found.endpoint().state is ReplicaState.FAILED
-    await found.stop()
+async def test_every_change_is_told(make: Make) -> None:
+    """The owner hears of each state once, in its order."""
+    seen: list[ReplicaState] = []
+    replica = make(seen=seen)
+    await replica.ensure_ready()
+    await replica.stop()
+    await replica.stop()
+    assert seen == [ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.STOPPED]
 
 
-async def test_a_busy_port_fails(model: Path, tmp_path: Path) -> None:
-    """A port that someone else has is the engine's own error."""
+async def test_stopped_and_asked_again(make: Make) -> None:
+    """A stopped replica starts anew; one that is stopping is waited for first."""
+    replica = make()
+    await replica.ensure_ready()
+    before = processes(replica)
+    stopping = asyncio.create_task(replica.stop())
+    await asyncio.sleep(0)
+    await replica.ensure_ready()
+    assert stopping.done()
+    assert not any(alive(pid) for pid in before)
+    assert len(processes(replica)) == 2
+
+
+async def test_stopped_while_it_starts(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """Whoever waits for a replica that is stopped meanwhile is told so."""
+    (tmp_path / "ill").touch()
+    replica = make(**script)
+    waiting = asyncio.create_task(replica.ensure_ready())
+    await eventually(lambda: replica.process.pid is not None and len(processes(replica)) == 2)
+    pids = processes(replica)
+    await replica.stop()
+    with pytest.raises(StartFailed, match="tiny#0 was stopped while it started"):
+        await waiting
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_an_asker_who_leaves(make: Make) -> None:
+    """Cancelling one who waits neither stops the start nor anybody else's wait."""
+    replica = make()
+    leaving = asyncio.create_task(replica.ensure_ready())
+    staying = asyncio.create_task(replica.ensure_ready())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await staying
+    assert replica.state is ReplicaState.READY
+
+
+async def test_a_bad_model_fails_with_the_engines_words(make: Make, tmp_path: Path) -> None:
+    """A start that cannot succeed fails at once, with the engine's last lines, and can be asked for again."""
+    replica = make(path=str(tmp_path / "nothing.gguf"))
+    for _ in range(2):
+        with pytest.raises(StartFailed, match="the engine ended with 1 while it started") as caught:
+            await replica.ensure_ready()
+        assert caught.value.log_tail[-1].endswith(f"there is no file {tmp_path}/nothing.gguf")
+        assert replica.endpoint().state is ReplicaState.FAILED
+
+
+async def test_a_program_that_is_not_there(make: Make) -> None:
+    """A program that cannot be run fails the start by its name."""
+    replica = make(engine="llama_server", binary="/no/llama-server")
+    with pytest.raises(StartFailed, match="ended with 127") as caught:
+        await replica.ensure_ready()
+    assert caught.value.log_tail == ("cannot run /no/llama-server: No such file or directory",)
+
+
+async def test_a_run_directory_that_cannot_be_made(model: Path, tmp_path: Path) -> None:
+    """A log that cannot be written fails the start and leaves nobody waiting."""
+    (tmp_path / "engines").touch()
+    deployment = Deployment(model="tiny", engine=Engine.XLLAMACPP, path=str(model))
+    replica = Replica(deployment, 0, tmp_path / "engines")
+    with pytest.raises(StartFailed, match="its process cannot be started"):
+        await replica.ensure_ready()
+
+
+async def test_a_fault_of_our_own_leaves_nobody_waiting(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong while a replica is looked after, it has failed, and who waits is told."""
+    replica = make()
+
+    async def broken(command: Command, cwd: Path | None = None) -> None:
+        raise RuntimeError(f"no {command.argv[0]}, {cwd}")
+
+    monkeypatch.setattr(replica.process, "start", broken)
+    with pytest.raises(StartFailed, match="tiny#0: no "):
+        await replica.ensure_ready()
+    assert replica.state is ReplicaState.FAILED
+
+
+async def test_a_busy_port(make: Make) -> None:
+    """Whoever else listens on a fixed port, healthy or not, is not taken for the engine."""
     async with FakeEngine() as other:
-        found = replica(model, tmp_path, port=other.port)
-        found.poll_seconds = (30.0, 30.0)  # the other one answers the health probe too
-        found.process.grace_seconds = 1
-        with pytest.raises(StartFailed, match="ended with 1"):
-            await asyncio.wait_for(_start_only(found), 20)
-        await found.stop()
+        replica = make(port=other.port)
+        with pytest.raises(StartFailed, match=f"port {other.port} of 127.0.0.1 is taken by another process"):
+            await replica.ensure_ready()
+        assert other.received == []
 
 
-async def _start_only(found: Replica) -> None:
-    async def never(*_: object) -> bool:
-        return False
-
-    found._healthy = never  # type: ignore[method-assign]
-    await found.ensure_ready()
-
-
-async def test_a_killed_engine_comes_back(model: Path, tmp_path: Path) -> None:
-    """An engine that is killed is started again, elsewhere than before, without being asked."""
-    found = replica(model, tmp_path)
-    await found.ensure_ready()
-    shim = found.process.pid
-    assert shim is not None
-    os.kill(children(shim)[0], signal.SIGKILL)
-    await until(lambda: found.process.pid != shim and found.endpoint().state is ReplicaState.READY)
-    assert json.loads((found.process.run_dir / "engine.log").read_bytes() and "{}") == {}
-    await found.stop()
+async def test_an_engine_that_does_not_get_well(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """An engine that is not healthy in time is ended."""
+    (tmp_path / "ill").touch()
+    replica = make(**script, start_timeout_seconds=0.5)
+    with pytest.raises(StartFailed, match=r"the engine was not healthy after 0\.5 s"):
+        await replica.ensure_ready()
+    assert replica.process.pid is not None
+    assert not alive(replica.process.pid)
 
 
-async def test_a_crash_loop_ends_as_failed(tmp_path: Path) -> None:
-    """An engine that is healthy and dies again and again is given up."""
-    script = tmp_path / "llama-server"
-    script.write_text(
-        f"#!{sys.executable}\n"
-        "import sys, http.server, threading, time, os\n"
-        "port = int(sys.argv[sys.argv.index('--port') + 1])\n"
-        "class H(http.server.BaseHTTPRequestHandler):\n"
-        "    def do_GET(self):\n"
-        "        self.send_response(200); self.end_headers()\n"
-        "    def log_message(self, *a): pass\n"
-        "server = http.server.HTTPServer(('127.0.0.1', port), H)\n"
-        "threading.Thread(target=server.serve_forever, daemon=True).start()\n"
-        "time.sleep(0.6); print('out of memory', flush=True); os._exit(3)\n"
-    )
-    script.chmod(0o755)
-    found = replica("/dev/null", tmp_path, engine="llama_server", binary=str(script))
-    await found.ensure_ready()
-    await until(lambda: found.endpoint().state is ReplicaState.FAILED, 20)
-    assert found.last_error is not None
-    assert "out of memory" in "\n".join(found.last_error.log_tail)
-    await found.stop()
+async def test_a_killed_engine_comes_back(make: Make) -> None:
+    """An engine that is killed is started again without being asked; who asks meanwhile waits for it."""
+    seen: list[ReplicaState] = []
+    replica = make(seen=seen)
+    await replica.ensure_ready()
+    shim, engine = processes(replica)
+    os.kill(engine, signal.SIGKILL)
+    await eventually(lambda: replica.state is ReplicaState.STARTING)
+    await replica.ensure_ready()
+    assert seen == [ReplicaState.STARTING, ReplicaState.READY] * 2
+    assert processes(replica)[0] != shim
+    assert replica.last_error is None
+
+
+async def test_an_ill_engine_is_started_again(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """An engine that misses its probes is not ready any more, is ended, and comes back."""
+    replica = make(**script)
+    await replica.ensure_ready()
+    before = processes(replica)
+    (tmp_path / "ill").touch()
+    await eventually(lambda: replica.state is ReplicaState.STARTING)
+    assert "missed 3 health probes in a row" in str(replica.last_error)
+    (tmp_path / "ill").unlink()
+    await replica.ensure_ready()
+    assert not any(alive(pid) for pid in before)
+
+
+async def test_a_crash_loop_ends_as_failed(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """An engine that ends again and again is given up after the fifth time, with its last words."""
+    seen: list[ReplicaState] = []
+    replica = make(**script, seen=seen)
+    await replica.ensure_ready()
+    (tmp_path / "crash").touch()
+    await eventually(lambda: replica.state is ReplicaState.FAILED)
+    assert replica.last_error is not None
+    assert replica.last_error.log_tail[-1] == "out of memory"
+    assert replica.process.tail(99).count("out of memory") == 5
+    with pytest.raises(StartFailed):
+        await replica.ensure_ready()
+    (tmp_path / "crash").unlink()
+    await replica.ensure_ready()
+    assert replica.last_error is None
 
 
 async def test_an_external_engine_is_followed(tmp_path: Path) -> None:
@@ -145,74 +264,44 @@ async def test_an_external_engine_is_followed(tmp_path: Path) -> None:
     async with FakeEngine() as engine:
         url = f"http://127.0.0.1:{engine.port}/v1/"
         deployment = Deployment(model="m", engine=Engine.EXTERNAL, url=url)
-        found = Replica(deployment, 0, tmp_path, poll_seconds=(0.05, 0.05))
-        await found.ensure_ready()
-        endpoint = found.endpoint()
-        assert ("127.0.0.1", engine.port, "", False) == (endpoint.host, endpoint.port, endpoint.base_path, endpoint.tls)
-    await until(lambda: found.endpoint().state is ReplicaState.FAILED)
-    await found.stop()
+        replica = Replica(deployment, 0, tmp_path, poll_seconds=(0.02, 0.02))
+        await replica.ensure_ready()
+        endpoint = replica.endpoint()
+        assert (endpoint.host, endpoint.port, endpoint.base_path, endpoint.tls) == ("127.0.0.1", engine.port, "", False)
+        port = engine.port
+    await eventually(lambda: replica.state is ReplicaState.FAILED)
+    assert "nobody answers at its url" in str(replica.last_error)
+    async with contextlib.AsyncExitStack() as stack:
+        again = FakeEngine()
+        stack.push_async_exit(again)
+        await again.listen(port)
+        await eventually(lambda: replica.endpoint().state is ReplicaState.READY)
+    await replica.stop()
+    assert replica.process.pid is None
 
 
-FAMILY = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print(child.pid, flush=True)
-time.sleep(600)
-"""
+async def test_an_external_engine_that_is_not_there(tmp_path: Path) -> None:
+    """Who asks for an external engine that does not answer is told at once."""
+    deployment = Deployment(model="m", engine=Engine.EXTERNAL, url="http://127.0.0.1:9/v1")
+    replica = Replica(deployment, 0, tmp_path, poll_seconds=(0.02, 0.02))
+    with pytest.raises(StartFailed, match="m#0: nobody answers at its url"):
+        await replica.ensure_ready()
+    await replica.stop()
 
 
-async def test_what_an_engine_leaves_behind_is_ended(tmp_path: Path) -> None:
-    """A killed main process takes its workers with it: a killed vLLM leaves them alive by itself."""
-    process = Process(tmp_path, grace_seconds=1)
-    await process.start(Command((sys.executable, "-c", FAMILY)))
-    await until(lambda: process.tail(1))
-    worker = int(process.tail(1)[0])
-    assert process.pid is not None
-    os.kill(children(process.pid)[0], signal.SIGKILL)
-    assert await asyncio.wait_for(process.wait(), 10) == 128 + signal.SIGKILL
-    await until(lambda: not alive(worker))
-    assert json.loads((tmp_path / "exit.json").read_text())["signal"] == signal.SIGKILL
+async def test_the_name_of_an_external_model(make: Make, tmp_path: Path) -> None:
+    """An external engine is asked for the name under which it serves."""
+    served = make()
+    await served.ensure_ready()
+    deployment = Deployment(model="m", engine=Engine.EXTERNAL, url=f"http://127.0.0.1:{served.endpoint().port}")
+    replica = Replica(deployment, 0, tmp_path, poll_seconds=(0.02, 0.02))
+    await replica.ensure_ready()
+    assert replica.endpoint().served_name == "tiny"
+    await replica.stop()
 
 
-async def test_an_engine_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    """After its grace time nothing of an engine is left."""
-    process = Process(tmp_path, grace_seconds=0.3)
-    stubborn = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
-    )
-    await process.start(Command((sys.executable, "-c", stubborn)))
-    await until(lambda: process.tail(1))
-    began = time.monotonic()
-    await process.stop()
-    assert time.monotonic() - began < 5
-
-
-OWNER = """
-import asyncio, sys
-from pathlib import Path
-from backends.engines.family import Command
-from backends.process import Process
-
-async def main():
-    process = Process(Path(sys.argv[1]), 1)
-    await process.start(Command((sys.executable, "-c", sys.argv[2])))
-    print(process.pid, flush=True)
-    await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-async def test_an_engine_ends_with_its_owner(tmp_path: Path) -> None:
-    """kill -9 of the owner leaves neither engine nor worker."""
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path), FAMILY], stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout is not None
-        shim = int(owner.stdout.readline())
-        log = tmp_path / "engine.log"
-        await until(lambda: log.exists() and log.read_text().strip())
-        worker, engine = int(log.read_text()), children(shim)[0]
-        owner.kill()
-        owner.wait()
-        await until(lambda: not any(alive(pid) for pid in (shim, engine, worker)))
+async def test_replicas_side_by_side(make: Make, script: dict[str, str]) -> None:
+    """Replicas without a fixed port start at once, each on a port of its own."""
+    replicas = [make(**script, model=f"m{i}", aliases=[]) for i in range(4)]
+    await asyncio.gather(*(replica.ensure_ready() for replica in replicas))
+    assert len({replica.endpoint().port for replica in replicas}) == 4

@@ -29,8 +29,8 @@ def line(made: Deployment, port: int) -> str:
         (
             {"path": "/home/usr1/yongqiang/model/Qwen3-14B/", "gpus": [3], "gpu_memory_utilization": 0.7},
             8001,
-            "CUDA_VISIBLE_DEVICES=3 python3 -m vllm.entrypoints.openai.api_server"
-            " --model /home/usr1/yongqiang/model/Qwen3-14B/ --host 0.0.0.0 --port 8001 --gpu-memory-utilization 0.7",
+            "CUDA_VISIBLE_DEVICES=3 python3 -m vllm.entrypoints.openai.api_server \
+--model /home/usr1/yongqiang/model/Qwen3-14B/ --host 0.0.0.0 --port 8001 --gpu-memory-utilization 0.7",
         ),
         (
             {
@@ -40,15 +40,15 @@ def line(made: Deployment, port: int) -> str:
                 "gpu_memory_utilization": 0.7,
             },
             8003,
-            "CUDA_VISIBLE_DEVICES=2,3 python3 -m vllm.entrypoints.openai.api_server"
-            " --model /home/usr1/fine-model/Qwen3-32B-0723/ --host 0.0.0.0 --port 8003"
-            " --tensor-parallel-size 2 --gpu-memory-utilization 0.7",
+            "CUDA_VISIBLE_DEVICES=2,3 python3 -m vllm.entrypoints.openai.api_server \
+--model /home/usr1/fine-model/Qwen3-32B-0723/ --host 0.0.0.0 --port 8003 \
+--tensor-parallel-size 2 --gpu-memory-utilization 0.7",
         ),
         (
             {"path": "/home/usr1/fine-model/Qwen3-32B-V3/", "gpus": [0, 1, 2, 3], "tensor_parallel_size": 4},
             8002,
-            "CUDA_VISIBLE_DEVICES=0,1,2,3 python3 -m vllm.entrypoints.openai.api_server"
-            " --model /home/usr1/fine-model/Qwen3-32B-V3/ --host 0.0.0.0 --port 8002 --tensor-parallel-size 4",
+            "CUDA_VISIBLE_DEVICES=0,1,2,3 python3 -m vllm.entrypoints.openai.api_server \
+--model /home/usr1/fine-model/Qwen3-32B-V3/ --host 0.0.0.0 --port 8002 --tensor-parallel-size 4",
         ),
     ],
 )
@@ -93,12 +93,12 @@ def test_rope_scaling(tmp_path: Path, config: str | None, scaling: dict[str, Any
 
 
 def test_served_name() -> None:
-    """vLLM serves under the path as it was given."""
+    """The model is served under the path as it was given."""
     assert vllm.FAMILY.served_name(deployment()) == "/models/q/"
 
 
 def test_no_slots() -> None:
-    """vLLM batches as many requests as it likes."""
+    """As many requests as come are batched."""
     assert vllm.FAMILY.slots(deployment()) is None
 
 
@@ -113,7 +113,7 @@ def test_no_slots() -> None:
     ],
 )
 def test_counting(asked: Any, body: dict[str, Any]) -> None:
-    """vLLM counts a prompt, or messages in its chat template, by itself."""
+    """The engine counts a prompt, or messages in its chat template, by itself."""
     tokenizer = vllm.FAMILY.tokenizer
     assert tokenizer is not None
     assert tokenizer.template is None
