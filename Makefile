@@ -47,5 +47,13 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 	$(PIP) install --quiet --progress-bar on --require-hashes --no-deps -r requirements/dev.lock
 	@touch $@
 
+# vLLM for CPUs in an environment of its own (3.5 GB), and the engines' tests against it. Not part of `make test`.
+test-vllm: $(VENV)/.dev $(VENV)-vllm/.ready
+	GATEWAY_TEST_VLLM_PYTHON=$(abspath $(VENV)-vllm)/bin/python $(BIN)/pytest tests/e2e/test_engines.py --timeout 900 $(ARGS)
+
+$(VENV)-vllm/.ready: tests/vllm/install.py | $(BIN)/pip
+	$(BIN)/python tests/vllm/install.py $(VENV)-vllm
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(VENV)-vllm .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -99,7 +99,7 @@ def _vllm(folder: Path, python: str) -> dict[str, object]:
         "engine": "vllm",
         "python": python,
         "path": str(folder / "vllm-model"),
-        "gpu_memory_utilization": 0.05,
+        "gpu_memory_utilization": 0.2,
         "max_model_len": 2048,
         "extra_args": ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
         "environment": environment,
