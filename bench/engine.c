@@ -6,11 +6,13 @@
    POST /v1/chat/completions    whole, or as a stream: role, content chunks, finish, usage, [DONE]
 
    Two fields of a request are its knobs: "max_tokens" is the number of content chunks and "seed" the microseconds
-   between two of them (0: as fast as the socket takes them). Each chunk is an HTTP chunk and a write of its own, as
+   between two of them (0: as fast as the socket takes them). "max_completion_tokens", its newer name, which some relays
+   write in its place, counts where "max_tokens" is absent. Each chunk is an HTTP chunk and a write of its own, as
    vLLM under uvicorn does it, and carries the time at which it was sent. */
 #define _GNU_SOURCE
 #include "answers.h"
 #include "common.h"
+#include "timers.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,7 +26,6 @@
 #include <unistd.h>
 
 #define MAX_CONNECTIONS 16384
-#define MAX_TIMERS (4 * MAX_CONNECTIONS)
 #define REQUEST_BYTES 65536
 #define EVENTS 256
 #define DEFAULT_CHUNKS 64
@@ -45,38 +46,9 @@ struct connection {
     char request[REQUEST_BYTES + 1];
 };
 
-struct timer {
-    int64_t due;
-    int fd;
-    uint32_t life;
-};
-
 static struct connection *connections[MAX_CONNECTIONS];
-static struct timer timers[MAX_TIMERS]; /* a binary heap; timers[0] is due first */
-static int timer_count, flood_count, poller;
+static int flood_count, poller;
 static uint32_t lives;
-
-/* Put a timer into the heap; false where there is no room. */
-static bool timer_add(struct timer timer) {
-    if (timer_count == MAX_TIMERS) return false;
-    int at = timer_count++;
-    for (int parent; at > 0 && timers[parent = (at - 1) / 2].due > timer.due; at = parent) timers[at] = timers[parent];
-    timers[at] = timer;
-    return true;
-}
-
-/* Take out the timer that is due first. */
-static struct timer timer_take(void) {
-    struct timer first = timers[0], last = timers[--timer_count];
-    int at = 0;
-    for (int child; (child = 2 * at + 1) < timer_count; at = child) {
-        if (child + 1 < timer_count && timers[child + 1].due < timers[child].due) child++;
-        if (timers[child].due >= last.due) break;
-        timers[at] = timers[child];
-    }
-    timers[at] = last;
-    return first;
-}
 
 static void watch(struct connection *c, bool write) {
     if (c->wants_write == write) return;
@@ -160,7 +132,7 @@ static long knob(const char *json, const char *name, long otherwise) {
 }
 
 static bool start_stream(struct connection *c, const char *json) {
-    c->chunks_left = knob(json, "\"max_tokens\"", DEFAULT_CHUNKS);
+    c->chunks_left = knob(json, "\"max_tokens\"", knob(json, "\"max_completion_tokens\"", DEFAULT_CHUNKS));
     c->delay_ns = knob(json, "\"seed\"", 0) * 1000;
     c->chunks_sent = 0;
     c->streaming = true;

@@ -1,271 +1,298 @@
-/* The load: one thread, epoll, keep-alive connections to 127.0.0.1, bounded in time.
- *
- * Usage: load PORT whole|rate|stream CONNECTIONS SECONDS WARM-UP REQUEST-FILE [RATE] [PID ...]
- *   whole   closed loop of whole answers
- *   rate    open loop of whole answers, RATE a second: latency counts from when a request was due
- *   stream  closed loop of streams; their starts are spread over the warm-up
- * Prints one line of JSON. The CPU of the PIDs is read from /proc at the begin and the end of the measured time.
- */
+/* The load client. One thread, epoll, 127.0.0.1 only; bounded in time and in connections. Prints one line of JSON.
+
+     load -p PORT -m whole|rate|stream -b BODIES [-c connections] [-w warm-up s] [-s seconds] [-d drain s]
+          [-r requests/s] [-n chunks] [-t stagger s] [-H header]... [-k pid,pid,...] [-e engine pid]
+
+   whole   each connection sends its next request when the answer to the last is complete
+   rate    requests leave at a fixed rate whatever the answers do; latency counts from the time a request was due
+   stream  like whole, with streams of -n chunks; the first ones start spread over -t seconds
+
+   BODIES holds a request body on each line; they are sent in turn. After warm-up and measurement nothing new is sent,
+   and what is under way may end within the drain time. */
 #define _GNU_SOURCE
 #include "common.h"
+#include "histogram.h"
+#include "options.h"
+#include "requests.h"
+#include "response.h"
 
-#define MAX_SAMPLES 4000000
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-typedef struct {
-    uint32_t *value; /* microseconds */
-    size_t count;
-} samples;
+#define TEXT_BYTES 8192
+#define EVENTS 256
+#define RETRY_NS (50 * 1000000LL) /* after a connection that was not to be had */
 
-typedef struct {
-    int fd, busy, in_body, chunked, status, done, seen_first;
-    long left;      /* body bytes, or bytes of the current chunk, that are still to come */
-    int chunk_step; /* 0 size line, 1 data, 2 line end behind data, 3 trailer */
-    int64_t began, start_at;
-    size_t head_length, line_length;
-    char head[8192], line[4096];
-} conn;
+struct connection {
+    int fd; /* -1: not open */
+    bool busy;
+    bool done; /* [DONE] has come */
+    bool usage; /* the answer reported its usage */
+    int chunks;
+    int64_t began; /* when the request was sent, or at a fixed rate: when it was due */
+    int64_t first; /* nothing is sent before */
+    size_t text_size;
+    struct response response;
+    char text[TEXT_BYTES]; /* a whole answer, or the line of a stream that is not complete yet */
+};
 
-static int port, poller, streaming, measuring;
-static char *request;
-static size_t request_length;
-static samples latency, first_chunk, transit;
-static long answers, chunks, bad_status, bad_connection, bad_stream, late;
+static struct connection *connections;
+static struct histogram latency, first_chunk, transit;
+static int next_request, busy_count, poller;
+static int64_t window_from, window_to;
+static struct { int64_t ok, status, connect, closed, malformed, incomplete, late, skipped, reopened, chunks; } counts;
 
-static void note(samples *s, int64_t ns) {
-    if (!measuring || s->count == MAX_SAMPLES) return;
-    if (!s->value) s->value = malloc(MAX_SAMPLES * sizeof *s->value);
-    s->value[s->count++] = (uint32_t)(ns / 1000);
+/* CPU seconds that a process and all its threads have used, those that are gone included. */
+static double cpu_of(pid_t pid) {
+    clockid_t clock;
+    struct timespec t;
+    if (pid <= 0 || clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t)) return 0;
+    return (double)t.tv_sec + (double)t.tv_nsec / SECOND;
 }
 
-static int ascending(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static unsigned quantile(samples *s, double q) {
-    if (!s->count) return 0;
-    qsort(s->value, s->count, sizeof *s->value, ascending);
-    return s->value[(size_t)(q * (double)(s->count - 1))];
-}
-
-/* Nanoseconds of CPU that a process has used: all of its threads. */
-static double cpu_of(const char *pid) {
-    char path[64], line[1024];
-    snprintf(path, sizeof path, "/proc/%s/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    size_t got = fread(line, 1, sizeof line - 1, file);
-    fclose(file);
-    line[got] = 0;
-    unsigned long user = 0, sys = 0;
-    char *behind = strrchr(line, ')');
-    if (behind) sscanf(behind + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys);
-    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
-}
-
-static double cpu_of_all(char **pids, int count) {
+static double cpu_of_target(void) {
     double sum = 0;
-    for (int i = 0; i < count; i++) sum += cpu_of(pids[i]);
+    for (int i = 0; i < options.pid_count; i++) sum += cpu_of(options.pids[i]);
     return sum;
 }
 
-static void shut(conn *c) {
+static bool in_window(int64_t time) { return time >= window_from && time < window_to; }
+
+static void hang_up(struct connection *c) {
+    if (c->busy) busy_count--;
+    c->busy = false;
     if (c->fd >= 0) close(c->fd);
     c->fd = -1;
-    c->busy = 0;
 }
 
-static void dial(conn *c) {
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = loopback(port);
-    if (connect(c->fd, (void *)&address, sizeof address)) {
-        bad_connection++;
-        shut(c);
-        return;
+static bool open_connection(struct connection *c) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    struct timeval limit = {.tv_sec = 2};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit); /* bounds connect() */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) || fcntl(fd, F_SETFL, O_NONBLOCK) ||
+        epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) {
+        close(fd);
+        counts.connect++;
+        c->first = now_ns() + RETRY_NS;
+        return false;
     }
-    no_delay(c->fd);
-    fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-    epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &e);
+    c->fd = fd;
+    return true;
 }
 
-static void ask(conn *c, int64_t began) {
-    if (c->fd < 0) dial(c);
-    if (c->fd < 0) return;
-    c->busy = 1;
-    c->in_body = c->done = c->seen_first = c->chunk_step = 0;
-    c->head_length = c->line_length = 0;
-    c->began = began;
-    if (send(c->fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) {
-        bad_connection++;
-        shut(c);
+/* Send the next request on *c*, which is idle. */
+static void begin(struct connection *c, int64_t due) {
+    struct request *request = &requests[next_request++ % request_count];
+    if (c->fd < 0 && !open_connection(c)) return;
+    response_reset(&c->response);
+    c->text_size = 0;
+    c->chunks = 0;
+    c->done = c->usage = false;
+    c->began = due;
+    c->busy = true;
+    busy_count++;
+    if (send(c->fd, request->bytes, request->size, MSG_NOSIGNAL) == (ssize_t)request->size) return;
+    counts.closed++;
+    hang_up(c);
+}
+
+/* Read one line of a stream. Stamps are counted, not events: a relay may put two chunks into one event. */
+static void read_line(struct connection *c, const char *line, size_t size) {
+    const char *end = line + size;
+    if (size < 6 || memcmp(line, "data: ", 6)) return;
+    int chunks_before = c->chunks;
+    for (const char *at = line; (at = memchr(at, STAMP_MARK, (size_t)(end - at))) && end - at > STAMP_LETTERS; at++) {
+        int64_t sent = stamp_read(at + 1), now = now_ns();
+        if (sent < 0) continue;
+        if (!c->chunks++ && c->began >= window_from) record(&first_chunk, now - c->began);
+        if (!in_window(now)) continue;
+        counts.chunks++;
+        record(&transit, now - sent);
     }
+    if (c->chunks > chunks_before) return;
+    c->done = c->done || !memcmp(line + 6, "[DONE]", smaller(6, size - 6));
+    c->usage = c->usage || memmem(line, size, "\"completion_tokens\":", 20);
 }
 
-static void finish(conn *c) {
-    c->busy = 0;
-    if (c->status != 200) bad_status += measuring;
-    else if (streaming && !c->done) bad_stream += measuring;
-    else answers += measuring;
-    note(&latency, now_ns() - c->began);
+static void keep_text(struct connection *c, const char *bytes, size_t size) {
+    size_t taken = smaller(size, TEXT_BYTES - c->text_size);
+    memcpy(c->text + c->text_size, bytes, taken);
+    c->text_size += taken;
 }
 
-/* One line of an event stream, without its line end. */
-static void line(conn *c, const char *text, size_t length) {
-    if (length < 6 || memcmp(text, "data: ", 6)) return;
-    chunks += measuring;
-    if (length == 12 && !memcmp(text, "data: [DONE]", 12)) {
-        c->done = 1;
-        return;
-    }
-    const char *stamp = memmem(text, length, "\"content\":\"", 11);
-    stamp = stamp ? memchr(stamp, 'T', (size_t)(text + length - stamp)) : NULL;
-    if (!stamp || stamp + 1 + STAMP_DIGITS > text + length) return;
-    int64_t now = now_ns(), sent = 0;
-    for (int i = 1; i <= STAMP_DIGITS; i++) sent = sent * 10 + stamp[i] - '0';
-    note(&transit, now - sent);
-    if (!c->seen_first) note(&first_chunk, now - c->began);
-    c->seen_first = 1;
-}
-
-static void body(conn *c, const char *data, size_t length) {
-    while (streaming && length) {
-        const char *end = memchr(data, '\n', length);
-        size_t part = end ? (size_t)(end - data) : length;
-        if (c->line_length + part > sizeof c->line) part = sizeof c->line - c->line_length;
-        memcpy(c->line + c->line_length, data, part);
-        c->line_length += part;
-        if (!end) return;
-        line(c, c->line, c->line_length);
-        c->line_length = 0;
-        length -= (size_t)(end - data) + 1;
-        data = end + 1;
-    }
-}
-
-/* Reads the head; returns the bytes used. */
-static size_t read_head(conn *c, const char *data, size_t length) {
-    size_t room = sizeof c->head - 1 - c->head_length, part = length < room ? length : room;
-    memcpy(c->head + c->head_length, data, part);
-    size_t before = c->head_length;
-    c->head_length += part;
-    c->head[c->head_length] = 0;
-    char *end = strstr(c->head, "\r\n\r\n");
-    if (!end) return part;
-    *end = 0;
-    c->status = atoi(c->head + 9);
-    const char *given = header(c->head, "\r\ncontent-length:");
-    c->chunked = header(c->head, "\r\ntransfer-encoding: chunked") != NULL;
-    c->left = c->chunked || !given ? 0 : atol(given);
-    c->in_body = 1;
-    if (!c->chunked && !c->left) finish(c);
-    return (size_t)(end + 4 - c->head) - before;
-}
-
-/* Reads part of a chunked body; returns the bytes used. */
-static size_t read_chunked(conn *c, const char *data, size_t length) {
-    if (c->chunk_step == 1) {
-        size_t part = (long)length < c->left ? length : (size_t)c->left;
-        body(c, data, part);
-        c->left -= (long)part;
-        if (!c->left) c->chunk_step = 2;
-        return part;
-    }
-    char byte = *data;
-    if (c->chunk_step == 0 && byte == '\n') c->chunk_step = c->left ? 1 : 3;
-    else if (c->chunk_step == 0 && byte != '\r') c->left = c->left * 16 + (byte <= '9' ? byte - '0' : (byte | 32) - 'a' + 10);
-    else if (c->chunk_step == 2 && byte == '\n') c->chunk_step = 0;
-    else if (c->chunk_step == 3 && byte == '\n') finish(c);
-    return 1;
-}
-
-static void feed(conn *c, const char *data, size_t length) {
-    while (length && c->busy) {
-        size_t used;
-        if (!c->in_body) {
-            used = read_head(c, data, length);
-        } else if (c->chunked) {
-            used = read_chunked(c, data, length);
+/* The sink of a body: lines of a stream are read at once, a whole answer when it is complete. */
+static void take_body(void *context, const char *bytes, size_t size) {
+    struct connection *c = context;
+    const char *end;
+    while (options.mode == STREAM && size && (end = memchr(bytes, '\n', size))) {
+        size_t length = (size_t)(end - bytes);
+        if (c->text_size) {
+            keep_text(c, bytes, length);
+            read_line(c, c->text, c->text_size);
+            c->text_size = 0;
         } else {
-            used = (long)length < c->left ? length : (size_t)c->left;
-            c->left -= (long)used;
-            if (!c->left) finish(c);
+            read_line(c, bytes, length);
         }
-        data += used;
-        length -= used;
+        bytes += length + 1;
+        size -= length + 1;
+    }
+    keep_text(c, bytes, size);
+}
+
+static bool is_whole(const struct connection *c) {
+    if (options.mode == STREAM) return c->done && c->usage && c->chunks == options.chunks;
+    return memmem(c->text, c->text_size, "\"content\":", 10) &&
+           memmem(c->text, c->text_size, "\"completion_tokens\":", 20);
+}
+
+static void complete(struct connection *c) {
+    int64_t now = now_ns();
+    c->busy = false;
+    busy_count--;
+    if (c->response.status != 200) counts.status++;
+    else if (!is_whole(c)) counts.incomplete++;
+    else {
+        counts.ok += in_window(now);
+        if (c->began >= window_from) record(&latency, now - c->began);
+    }
+    if (!c->response.closes) return;
+    hang_up(c);
+    counts.reopened++;
+}
+
+/* The server has closed: the end of an answer, an error in the middle of one, or nothing much while idle. */
+static void closed_by_server(struct connection *c) {
+    if (!c->busy) {
+        counts.reopened++;
+    } else if (c->response.phase == UNTIL_CLOSE) {
+        complete(c);
+    } else {
+        counts.closed++;
+    }
+    hang_up(c);
+}
+
+static void receive(struct connection *c) {
+    static char buffer[1 << 17];
+    ssize_t got = recv(c->fd, buffer, sizeof buffer, 0);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) {
+        closed_by_server(c);
+        return;
+    }
+    size_t taken = c->busy ? response_feed(&c->response, buffer, (size_t)got, take_body, c) : 0;
+    if (taken < (size_t)got || c->response.phase == BROKEN) {
+        counts.malformed++; /* more than was asked for, or no HTTP */
+        hang_up(c);
+    } else if (c->response.phase == COMPLETE) {
+        complete(c);
     }
 }
 
-static void load_request(const char *path) {
-    FILE *file = fopen(path, "rb");
-    if (!file) die(path);
-    request = malloc(1 << 20);
-    request_length = fread(request, 1, 1 << 20, file);
-    fclose(file);
+/* Send what is due at a fixed rate; return when the next one is. */
+static int64_t send_at_rate(int64_t now) {
+    static int64_t due;
+    static int at;
+    int64_t interval = (int64_t)(SECOND / options.rate);
+    for (due = due ? due : now; due <= now; due += interval) {
+        int tried = 0;
+        while (tried < options.connections && connections[at].busy) at = (at + 1) % options.connections, tried++;
+        if (tried == options.connections) counts.skipped++;
+        else begin(&connections[at], due);
+    }
+    return due;
+}
+
+/* Send on each connection that is free; return when the next stream is to begin. */
+static int64_t send_on_free(int64_t now) {
+    int64_t next = window_to;
+    for (int i = 0; busy_count < options.connections && i < options.connections; i++) {
+        struct connection *c = &connections[i];
+        if (c->busy) continue;
+        if (c->first <= now) begin(c, now_ns());
+        if (!c->busy && c->first < next) next = c->first;
+    }
+    return next;
+}
+
+/* Wait for events until *until* at the latest, and handle them. */
+static void handle_events(int64_t until) {
+    struct epoll_event events[EVENTS];
+    struct timespec limit = as_timespec(until - now_ns());
+    int count = epoll_pwait2(poller, events, EVENTS, &limit, NULL);
+    for (int i = 0; i < count; i++) {
+        struct connection *c = events[i].data.ptr;
+        receive(c);
+        if (options.mode != RATE && !c->busy && c->first <= now_ns() && now_ns() < window_to) begin(c, now_ns());
+    }
+}
+
+static void run_until(int64_t end) {
+    for (int64_t now; (now = now_ns()) < end;) {
+        int64_t next = options.mode == RATE ? send_at_rate(now) : send_on_free(now);
+        handle_events(next < end ? next : end);
+    }
+}
+
+static void drain(void) {
+    int64_t end = now_ns() + (int64_t)(options.drain * SECOND);
+    while (busy_count && now_ns() < end) handle_events(end);
+    counts.late = busy_count;
+}
+
+static double own_cpu(void) { return cpu_of(getpid()); }
+
+static void print_result(double elapsed, double target, double engine, double client) {
+    int64_t units = options.mode == STREAM ? counts.chunks : counts.ok;
+    printf("{\"seconds\":%.4f,\"ok\":%ld,\"rps\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,", elapsed, (long)counts.ok,
+           (double)counts.ok / elapsed, quantile(&latency, 0.5), quantile(&latency, 0.99));
+    printf("\"chunks\":%ld,\"chunks_per_s\":%.0f,\"first_p50_us\":%.1f,\"first_p99_us\":%.1f,", (long)counts.chunks,
+           (double)counts.chunks / elapsed, quantile(&first_chunk, 0.5), quantile(&first_chunk, 0.99));
+    printf("\"transit_p50_us\":%.1f,\"transit_p99_us\":%.1f,", quantile(&transit, 0.5), quantile(&transit, 0.99));
+    printf("\"cpu_s\":%.6f,\"cpu_us_per_unit\":%.3f,\"engine_cpu\":%.4f,\"client_cpu\":%.4f,", target,
+           units ? target / (double)units * 1e6 : 0.0, engine / elapsed, client / elapsed);
+    printf("\"reopened\":%ld,\"errors\":{\"status\":%ld,\"connect\":%ld,\"closed\":%ld,\"malformed\":%ld,",
+           (long)counts.reopened, (long)counts.status, (long)counts.connect, (long)counts.closed,
+           (long)counts.malformed);
+    printf("\"incomplete\":%ld,\"late\":%ld,\"skipped\":%ld}}\n", (long)counts.incomplete, (long)counts.late,
+           (long)counts.skipped);
 }
 
 int main(int argc, char **argv) {
-    if (argc < 8) {
-        fprintf(stderr, "usage: load PORT whole|rate|stream CONNECTIONS SECONDS WARM-UP REQUEST-FILE RATE [PID ...]\n");
-        return 2;
+    read_options(argc, argv);
+    read_bodies();
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* ns */
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    connections = calloc((size_t)options.connections, sizeof *connections);
+    if (!connections) fail("out of memory");
+    int64_t start = now_ns();
+    window_from = start + (int64_t)(options.warm * SECOND);
+    window_to = window_from + (int64_t)(options.seconds * SECOND);
+    for (int i = 0; i < options.connections; i++) {
+        connections[i].fd = -1;
+        connections[i].first = start + (int64_t)(options.stagger * SECOND * i / options.connections);
     }
-    signal(SIGPIPE, SIG_IGN);
-    prctl(PR_SET_TIMERSLACK, 1000);
-    port = atoi(argv[1]);
-    streaming = !strcmp(argv[2], "stream");
-    int paced = !strcmp(argv[2], "rate"), count = atoi(argv[3]);
-    double seconds = atof(argv[4]), warm_up = atof(argv[5]), rate = atof(argv[7]);
-    load_request(argv[6]);
-    poller = epoll_create1(0);
-    conn *all = calloc((size_t)count, sizeof *all);
-    int64_t start = now_ns(), measure_at = start + (int64_t)(warm_up * 1e9), end = measure_at + (int64_t)(seconds * 1e9);
-    for (int i = 0; i < count; i++) {
-        all[i].fd = -1;
-        all[i].start_at = start + (streaming ? (int64_t)(warm_up * 1e9 * 0.9 * i / count) : 0);
-    }
-    int64_t gap = rate > 0 ? (int64_t)(1e9 / rate) : 0, next = start, measured_from = 0;
-    double cpu_before = 0;
-    int started = 0;
-    static char data[1 << 18];
-    struct epoll_event events[1024];
-    for (int64_t now = start; now < end; now = now_ns()) {
-        if (!measuring && now >= measure_at) {
-            measuring = 1;
-            measured_from = now;
-            cpu_before = cpu_of_all(argv + 8, argc - 8);
-        }
-        if (paced) {
-            for (; next <= now; next += gap) {
-                int i = 0;
-                while (i < count && all[i].busy) i++;
-                if (i < count) ask(&all[i], next);
-                else late += measuring;
-            }
-        } else {
-            for (; started < count && all[started].start_at <= now; started++) ask(&all[started], now_ns());
-        }
-        struct timespec nap = {0, paced ? 100000 : 1000000};
-        int found = epoll_pwait2(poller, events, 1024, &nap, NULL);
-        for (int i = 0; i < found; i++) {
-            conn *c = events[i].data.ptr;
-            if (c->fd < 0) continue;
-            ssize_t got = recv(c->fd, data, sizeof data, 0);
-            if (got > 0) {
-                feed(c, data, (size_t)got);
-            } else if (got == 0 || errno != EAGAIN) {
-                bad_connection += c->busy && measuring;
-                shut(c);
-            }
-            if (!c->busy && !paced) ask(c, now_ns());
-        }
-    }
-    double elapsed = (double)(now_ns() - measured_from) / 1e9, cpu = cpu_of_all(argv + 8, argc - 8) - cpu_before;
-    double units = streaming ? (double)chunks : (double)answers;
-    printf("{\"seconds\":%.3f,\"answers\":%ld,\"answers_per_second\":%.1f,\"chunks_per_second\":%.1f,\"cpu_us\":%.2f,"
-           "\"latency_p50_us\":%u,\"latency_p99_us\":%u,\"first_p50_us\":%u,\"first_p99_us\":%u,\"transit_p50_us\":%u,"
-           "\"transit_p99_us\":%u,\"bad_status\":%ld,\"bad_connection\":%ld,\"bad_stream\":%ld,\"late\":%ld}\n",
-           elapsed, answers, (double)answers / elapsed, (double)chunks / elapsed, units ? cpu / units * 1e6 : 0,
-           quantile(&latency, 0.5), quantile(&latency, 0.99), quantile(&first_chunk, 0.5), quantile(&first_chunk, 0.99),
-           quantile(&transit, 0.5), quantile(&transit, 0.99), bad_status, bad_connection, bad_stream, late);
+    run_until(window_from);
+    double target = cpu_of_target(), engine = cpu_of(options.engine), client = own_cpu();
+    int64_t measured_from = now_ns();
+    run_until(window_to);
+    target = cpu_of_target() - target;
+    engine = cpu_of(options.engine) - engine;
+    client = own_cpu() - client;
+    double elapsed = (double)(now_ns() - measured_from) / SECOND;
+    drain();
+    print_result(elapsed, target, engine, client);
     return 0;
 }

@@ -1,294 +1,282 @@
-"""Measures the gateway beside nginx, and other routers, in one interleaved run: `make bench`.
+"""Measure what the gateway costs, side by side with nginx and other routers. See README.md.
 
-Engine and load generator share the first processor, each target has the second one to itself; rounds go through all
-targets in turn, in changing order, because a machine's speed drifts. See README.md.
+python bench/run.py [--quick] [--rounds N] [--peers sglang-router,vllm-router] [--json FILE]
 """
 
 import argparse
 import contextlib
 import json
 import os
+import platform
+import resource
 import shutil
-import socket
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
+import types
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-HERE = Path(__file__).parent
-BUILD = HERE / "build"
-KEY = "sk-bench-0123456789abcdef"
-ENGINE_CPU, TARGET_CPU = "0", "1"
-START_SECONDS = 60.0
-STREAMS, CHUNKS, GAP_US = 512, 100, 20_000
-SYSTEM = "你是企业内部知识库的问答助手，请依据资料回答，资料里没有的请直接说不知道。回答要简洁、准确、有条理。"
-WORDS = (
-    "请根据以下制度回答。第一条 为规范公司差旅费用的管理，保证出差人员工作与生活的需要，特制定本办法。第二条 本办法适用于公司全体员工。"
-    "第三条 差旅费包括城市间交通费、住宿费、伙食补助费和市内交通费。第四条 出差人员应按规定等级乘坐交通工具。请问：乘坐飞机经济舱由谁审批？"
+import targets
+from children import BenchFailed, pinned
+from report import Results
+from targets import ROOT, Target
+
+BUILD = ROOT / "build"
+PROGRAMS = ("engine", "load")
+FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+FILES_WANTED = 16_384
+"""Open files: 512 streams are 1 024 sockets in a relay."""
+USERS = 64
+DRAIN_SECONDS = 3.0
+SETTLE_SECONDS = 0.3
+"""Between two runs, for a target to finish with the last one."""
+SYSTEM = (
+    "你是企业内部的制度问答助手，请只依据下面的资料回答；资料里没有的，直接说不知道。\n"
+    "<context>差旅管理办法第五条：员工出差应事先提交申请，写明事由、行程与预计费用，由部门负责人审批。"
+    "第六条：乘坐飞机经济舱须经批准，其他舱位的超出部分自理。第九条：返回后十个工作日内凭票据报销。"
+    "第十二条：因公改签的手续费由公司承担，须附说明。</context>"
+)
+QUESTIONS = (
+    "下周去上海参加行业展会，可以坐飞机吗？需要谁来审批，要提前多少天提出申请？",
+    "出差回来已经两个星期了，住宿发票还能报销吗？如果超过期限应该找哪个部门处理？",
+    "临时改签产生的手续费由公司承担还是个人承担？请列出依据的条款。",
+    "请把差旅管理办法的要点整理成三条，每条不超过三十个字，发给新同事看。",
 )
 
-STAGES: dict[str, list[str]] = {
-    "whole": ["whole", "32"],
-    "rate": ["rate", "16"],
-    "first": ["stream", "8"],
-    "paced": ["stream", str(STREAMS)],
-}
-"""Name → mode and connections of the load generator."""
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of load."""
+
+    name: str
+    mode: str
+    connections: int
+    warm: float
+    seconds: float
+    rate: int = 0
+    """Requests a second, at a fixed rate."""
+    chunks: int = 64
+    delay_us: int = 0
+    """Between two chunks of a stream."""
+    stagger: float = 0.0
+    """Seconds over which the first streams start."""
+
+    @property
+    def chunks_per_s(self) -> float:
+        """Return what its paced streams send together."""
+        return self.connections * 1_000_000 / self.delay_us if self.delay_us else 0.0
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def stages(quick: bool) -> tuple[Stage, ...]:
+    """Return what each target goes through in a round."""
+    long = 1.0 if quick else 2.0
+    return (
+        Stage("throughput", "whole", connections=32, warm=0.4, seconds=0.8 * long),
+        Stage("latency", "rate", connections=32, warm=0.3, seconds=1.2 * long, rate=200),
+        Stage("first", "stream", connections=8, warm=0.3, seconds=long, chunks=10, delay_us=5_000, stagger=0.05),
+        Stage("paced", "stream", 512, warm=1.1 * long, seconds=long, chunks=100, delay_us=20_000, stagger=long),
+    )
+
+
+def body(stage: Stage, number: int) -> str:
+    """Return a request as Dify's chat client writes it: every character beyond ASCII escaped."""
+    fields = {
+        "model": targets.MODEL,
+        "stream": stage.mode == "stream",
+        "temperature": 0.7,
+        "max_tokens": stage.chunks,
+        "seed": stage.delay_us,
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]},
+        ],
+        "stop": ["<|im_end|>"],
+        "user": str(uuid.uuid5(uuid.NAMESPACE_URL, f"user:{number}")),
+    }
+    return json.dumps(fields)
 
 
 def build() -> None:
-    """Compile engine and load generator."""
+    """Compile the C programs where their sources are newer."""
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        raise BenchFailed(f"no C compiler ({compiler}): apt-get install gcc libc6-dev")
     BUILD.mkdir(exist_ok=True)
-    for name in ("engine", "load"):
-        source, program = HERE / f"{name}.c", BUILD / name
-        if not program.exists() or program.stat().st_mtime < max(
-            source.stat().st_mtime, (HERE / "common.h").stat().st_mtime
-        ):
-            subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
+    newest = max(path.stat().st_mtime for path in (*ROOT.glob("*.c"), *ROOT.glob("*.h")))
+    for name in PROGRAMS:
+        program = BUILD / name
+        if program.exists() and program.stat().st_mtime > newest:
+            continue
+        argv = [compiler, *FLAGS, "-o", str(program), str(ROOT / f"{name}.c")]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            raise BenchFailed(f"{name}.c does not compile\n{done.stderr}")
 
 
-def request(folder: Path, *, stream: bool) -> Path:
-    """Write a request as Dify sends it: escaped JSON, a system prompt, the end user's UUID."""
-    body = json.dumps(
-        {
-            "model": "qwen",
-            "stream": stream,
-            "temperature": 0.7,
-            "max_tokens": CHUNKS,
-            "seed": GAP_US,
-            "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": WORDS}],
-            "user": "6f6d9f0c-2c1c-4c56-9c41-0f7a8b0d5c11",
-        }
-    ).encode()
-    head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: python-requests/2.32.5\r\n"
-        f"Accept-Encoding: gzip, deflate\r\nAccept: */*\r\nConnection: keep-alive\r\nAuthorization: Bearer {KEY}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    path = folder / ("stream.http" if stream else "whole.http")
-    path.write_bytes(head.encode() + body)
-    return path
+@dataclass(frozen=True)
+class Bench:
+    """What a run of the load client needs to know."""
 
+    folder: Path
+    harness_core: int
+    engine_pid: int
 
-class Target:
-    """Something that is measured: a port, and the processes whose CPU counts."""
-
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-        self.name = name
-        self.port = port
-        self.process = process
-
-    def pids(self) -> list[int]:
-        """Return the target's processes, the children included."""
-        return [] if self.process is None else tree(self.process.pid)
-
-    def memory(self) -> float:
-        """Return the resident megabytes of the largest process that serves."""
-        sizes = [0.0]
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                serves = self.name != "gateway" or b"gateway.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-                sizes += [int(line.split()[1]) / 1024 for line in lines if serves and line.startswith("VmRSS")]
-        return max(sizes)
-
-
-def tree(pid: int) -> list[int]:
-    """Return *pid* and all processes below it."""
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += tree(int(child))
-    return found
-
-
-@contextlib.contextmanager
-def running(argv: list[str], cpu: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program on one processor; it ends with the block."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["taskset", "-c", cpu, *argv], stdout=output, stderr=output, env={**os.environ, **environment}
+    def measure(self, target: Target, stage: Stage) -> dict[str, Any]:
+        """Run the load client once. Raises `BenchFailed` when it fails."""
+        argv = [str(BUILD / "load"), "-p", str(target.port), "-m", stage.mode, "-b", str(self.bodies(stage))]
+        argv += ["-c", str(stage.connections), "-w", str(stage.warm), "-s", str(stage.seconds)]
+        argv += ["-d", str(DRAIN_SECONDS), "-n", str(stage.chunks), "-t", str(stage.stagger)]
+        argv += ["-e", str(self.engine_pid), "-H", f"Authorization: Bearer {targets.CLIENT_KEY}"]
+        argv += ["-r", str(stage.rate)] if stage.rate else []
+        pids = ",".join(map(str, target.pids()))
+        argv += ["-k", pids] if pids else []
+        limit = stage.warm + stage.seconds + DRAIN_SECONDS + 10
+        done = subprocess.run(
+            pinned(self.harness_core, argv), capture_output=True, text=True, timeout=limit, check=False
         )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if done.returncode != 0:
+            raise BenchFailed(f"load client, {target.name}, {stage.name}: {done.stderr or done.returncode}")
+        result: dict[str, Any] = json.loads(done.stdout)
+        harness = result["engine_cpu"] + result["client_cpu"]
+        return {**result, "harness_cpu": harness, "rss_mb": target.rss_mb(), "load_average": os.getloadavg()[0]}
+
+    def bodies(self, stage: Stage) -> Path:
+        """Return the file with the stage's requests, one a line."""
+        path = self.folder / f"{stage.name}.jsonl"
+        if not path.exists():
+            path.write_text("".join(body(stage, number) + "\n" for number in range(USERS)))
+        return path
+
+    def rounds(self, count: int, under_test: Sequence[Target], load: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+        """Yield each run. Stage by stage all targets come in turn, and every other round in reverse."""
+        for number in range(count):
+            order = under_test if number % 2 == 0 else under_test[::-1]
+            for stage in load:
+                for target in order:
+                    result = self.measure(target, stage)
+                    _progress(f"round {number + 1}/{count}  {stage.name:<10}  {target.name}")
+                    yield {"target": target.name, "stage": stage.name, "round": number, **result}
+                    time.sleep(SETTLE_SECONDS)
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until *url* answers 200. Raises RuntimeError with the log."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - loopback
-            if response.status == 200:
-                return
-        time.sleep(0.1)
-    raise RuntimeError(f"{url} does not answer:\n{log.read_text()}")
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
-NGINX = """worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.error; daemon off; master_process off;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off; keepalive_requests 100000000; client_body_buffer_size 64k;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream engine {{ server 127.0.0.1:{engine}; keepalive 1024; keepalive_requests 100000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{ proxy_pass http://engine; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
-  }}
-}}
-"""
-
-
-def nginx(folder: Path, engine: int, stack: contextlib.ExitStack) -> Target | None:
-    """Start nginx as a plain proxy, the yardstick; None where it is not installed."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+def start(stack: contextlib.ExitStack, options: argparse.Namespace, folder: Path) -> tuple[Bench, list[Target]]:
+    """Start the engine and all targets; *stack* ends them."""
+    harness, core = options.cores
+    engine_port, engine_pid = stack.enter_context(targets.engine(harness, BUILD / "engine", folder))
+    found = [Target("direct", engine_port)]
+    program = targets.nginx_program()
     if program is None:
-        print("nginx is not installed: no ratios", file=sys.stderr)
-        return None
-    port, log = free_port(), folder / "nginx.log"
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, engine=engine, port=port))
-    process = stack.enter_context(
-        running([program, "-p", str(folder), "-c", str(folder / "nginx.conf")], TARGET_CPU, log)
-    )
-    wait_for(f"http://127.0.0.1:{port}/health", process, log)
-    return Target("nginx", port, process)
+        _progress("nginx is not installed (apt-get install nginx): there will be no ratios to it")
+    else:
+        found.append(stack.enter_context(targets.nginx(program, core, engine_port, folder)))
+    if not options.without_gateway:
+        found.append(stack.enter_context(targets.gateway(core, engine_port, folder)))
+    for name in dict.fromkeys([*options.peers, *dict(options.peer)]):
+        python = targets.peer_python(name, dict(options.peer))
+        found.append(stack.enter_context(targets.peer(name, python, core, engine_port, folder)))
+    probe = Stage("probe", "stream", connections=1, warm=0, seconds=1, chunks=3, delay_us=1_000)
+    for target in found:
+        targets.check(target, body(probe, 0).encode(), folder)
+    return Bench(folder, harness, engine_pid), found
 
 
-def gateway(folder: Path, engine: int, stack: contextlib.ExitStack) -> Target:
-    """Start the gateway as it is delivered, with the stand-in as its external engine."""
-    port, log = free_port(), folder / "gateway.log"
-    deployment = {"model": "qwen", "engine": "external", "url": f"http://127.0.0.1:{engine}", "max_in_flight": 8192}
-    (folder / "gateway.yaml").write_text(json.dumps({"deployments": [deployment]}))  # JSON is YAML
-    process = stack.enter_context(
-        running(
-            [sys.executable, "-m", "gateway", "serve"],
-            TARGET_CPU,
-            log,
-            GATEWAY_CONFIG=str(folder / "gateway.yaml"),
-            GATEWAY_DATA_DIR=str(folder / "data"),
-            GATEWAY_HOST="127.0.0.1",
-            GATEWAY_PORT=str(port),
-            GATEWAY_ADMIN_PORT=str(free_port()),
-            GATEWAY_ADMIN_KEY="adm-bench-0123456789abcdef",
-            GATEWAY_CLIENT_KEY=KEY,
-            GATEWAY_WORKERS="1",
-        )
-    )
-    wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
-    return Target("gateway", port, process)
+def run(options: argparse.Namespace) -> None:
+    """Build, start, measure, print. Raises `BenchFailed`."""
+    build()
+    load = stages(options.quick)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, contextlib.ExitStack() as stack:
+        bench, under_test = start(stack, options, Path(name))
+        results = Results(bench.rounds(options.rounds, under_test, load))
+    print(results.table())
+    if results.ratios():
+        print(f"\n{results.ratios()}")
+    remarks = results.remarks(load[-1].chunks_per_s)
+    if remarks:
+        print("\n" + "\n".join(f"- {remark}" for remark in remarks))
+    if options.json is not None:
+        machine = {"machine": platform.machine(), "kernel": platform.release(), "cores": os.cpu_count()}
+        document = {"machine": machine, "summary": results.summary(), "runs": results.runs}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
-def peer(name: str, python: str, folder: Path, engine: int, stack: contextlib.ExitStack) -> Target:
-    """Start another router: ``sglang-router`` or ``vllm-router``."""
-    port, log = free_port(), folder / f"{name}.log"
-    module = {"sglang-router": "sglang_router.launch_router", "vllm-router": "vllm_router.launch_router"}[name]
-    argv = [python, "-m", module, "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin"]
-    argv += ["--worker-urls", f"http://127.0.0.1:{engine}", "--log-level", "warn" if "sglang" in name else "warning"]
-    argv += ["--backend", "openai", "--prometheus-port", str(free_port())] if "sglang" in name else []
-    process = stack.enter_context(running(argv, TARGET_CPU, log))
-    wait_for(f"http://127.0.0.1:{port}/health", process, log)
-    return Target(name, port, process)
-
-
-def measure(target: Target, stage: str, seconds: float, requests: dict[bool, Path]) -> dict[str, Any]:
-    """Put one load on one target."""
-    mode, connections = STAGES[stage]
-    warm_up = max(1.0, seconds / 2) if stage != "paced" else CHUNKS * GAP_US / 1e6
-    argv = ["taskset", "-c", ENGINE_CPU, str(BUILD / "load"), str(target.port), mode, connections, str(seconds)]
-    argv += [str(warm_up), str(requests[mode == "stream"]), "200", *map(str, target.pids())]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + warm_up + 30, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return {**found, "target": target.name, "stage": stage, "memory": target.memory()}
-
-
-def median(rows: list[dict[str, Any]], target: str, stage: str, key: str) -> float:
-    """Return the median over the rounds."""
-    found = [row[key] for row in rows if row["target"] == target and row["stage"] == stage]
-    return statistics.median(found) if found else float("nan")
-
-
-def ratio(rows: list[dict[str, Any]], target: str, other: str, stage: str, key: str) -> float:
-    """Return the median of the ratios round by round."""
-    mine = [row[key] for row in rows if row["target"] == target and row["stage"] == stage]
-    theirs = [row[key] for row in rows if row["target"] == other and row["stage"] == stage]
-    return statistics.median(a / b for a, b in zip(mine, theirs, strict=True)) if mine and theirs else float("nan")
-
-
-def table(rows: list[dict[str, Any]], names: list[str]) -> str:
-    """Return the figures as a Markdown table."""
-    lines = [
-        "| target | answers/s | µs CPU/answer | ratio to nginx | p50/p99 ms at 200/s | added first chunk ms"
-        " | µs CPU/chunk | ratio to nginx | chunk p99 ms | MB | errors |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+def _peers(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
     for name in names:
-        errors = sum(
-            row[key] for row in rows if row["target"] == name for key in ("bad_status", "bad_connection", "bad_stream")
-        )
-        added = median(rows, name, "first", "first_p50_us") - median(rows, "direct", "first", "first_p50_us")
-        lines.append(
-            f"| {name} | {median(rows, name, 'whole', 'answers_per_second'):,.0f}"
-            f" | {median(rows, name, 'whole', 'cpu_us'):.1f}"
-            f" | {ratio(rows, name, 'nginx', 'whole', 'answers_per_second'):.2f}"
-            f" | {median(rows, name, 'rate', 'latency_p50_us') / 1000:.2f}/{median(rows, name, 'rate', 'latency_p99_us') / 1000:.2f}"
-            f" | {added / 1000:.2f}"
-            f" | {median(rows, name, 'paced', 'cpu_us'):.1f}"
-            f" | {ratio(rows, name, 'nginx', 'paced', 'cpu_us'):.2f}"
-            f" | {median(rows, name, 'paced', 'transit_p99_us') / 1000:.1f}"
-            f" | {max((row['memory'] for row in rows if row['target'] == name), default=0):.0f} | {errors} |"
-        )
-    return "\n".join(lines)
+        if name not in targets.PEERS:
+            raise argparse.ArgumentTypeError(f"{name}: one of {', '.join(targets.PEERS)}")
+    return names
+
+
+def _peer(text: str) -> tuple[str, str]:
+    name, equals, python = text.partition("=")
+    if name not in targets.PEERS or not equals:
+        raise argparse.ArgumentTypeError(f"{text}: NAME=PYTHON with NAME one of {', '.join(targets.PEERS)}")
+    return name, python
+
+
+def _cores(text: str) -> tuple[int, int]:
+    try:
+        harness, core = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: two core numbers, as in 0,1") from None
+    if harness == core or not {harness, core} <= os.sched_getaffinity(0):
+        raise argparse.ArgumentTypeError(f"{text}: two different cores of {sorted(os.sched_getaffinity(0))}")
+    return harness, core
+
+
+def _rounds(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text}: 1 to 100")
+    return int(text)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options; a wrong one ends the program with a word on it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short round: enough to see that all works")
+    parser.add_argument("--rounds", type=_rounds, help="5 without --quick")
+    parser.add_argument(
+        "--peers", type=_peers, default=[], metavar="NAMES", help="routers whose Python is in BENCH_<NAME>_PYTHON"
+    )
+    parser.add_argument(
+        "--peer", type=_peer, action="append", default=[], metavar="NAME=PYTHON", help=", ".join(targets.PEERS)
+    )
+    parser.add_argument("--without-gateway", action="store_true")
+    parser.add_argument("--cores", type=_cores, default="0,1", help="of engine and client, and of the target (0,1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all runs and medians, for programs")
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    return options
+
+
+def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
+    del frame
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
-    """Run it all and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="measured time of each load")
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument(
-        "--peer", action="append", default=[], metavar="NAME=PYTHON", help="another router and its Python"
-    )
-    parser.add_argument("--json", type=Path, help="write every measurement there")
-    given = parser.parse_args()
-    rounds, seconds = (1, 1.5) if given.quick else (given.rounds, given.seconds)
-    build()
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
-        folder = Path(made)
-        requests = {stream: request(folder, stream=stream) for stream in (False, True)}
-        engine = free_port()
-        process = stack.enter_context(running([str(BUILD / "engine"), str(engine)], ENGINE_CPU, folder / "engine.log"))
-        wait_for(f"http://127.0.0.1:{engine}/health", process, folder / "engine.log")
-        targets = [Target("direct", engine), nginx(folder, engine, stack), gateway(folder, engine, stack)]
-        targets += [peer(*text.split("=", 1), folder, engine, stack) for text in given.peer]
-        present = [target for target in targets if target is not None]
-        for number in range(rounds):
-            for target in present if number % 2 == 0 else present[::-1]:
-                rows += [measure(target, stage, seconds, requests) for stage in STAGES]
-        print(table(rows, [target.name for target in present]))
-    if given.json is not None:
-        given.json.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    """Run the bench; whatever ends it, its children end with it."""
+    options = parse(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _leave)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        run(options)
+    except BenchFailed as failure:
+        sys.exit(f"bench: {failure}")
 
 
 if __name__ == "__main__":
