@@ -1,6 +1,7 @@
 """vLLM: `python3 -m vllm.entrypoints.openai.api_server`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,24 @@ def command(deployment: Deployment, port: int) -> Command:
     if deployment.max_model_len is not None:
         argv += ["--max-model-len", str(deployment.max_model_len)]
     if deployment.rope_scaling is not None:
-        argv += ["--hf-overrides", json.dumps({"rope_parameters": _rope_parameters(deployment)})]
+        argv += ["--hf-overrides", json.dumps(_rope_overrides(deployment.rope_scaling, Path(str(deployment.path))))]
     return Command((*argv, *deployment.extra_args), cuda(deployment))
 
 
-def _rope_parameters(deployment: Deployment) -> dict[str, Any]:
-    """Return `rope_scaling` under the name that vLLM reads since 0.11.1, with the model's own ``rope_theta``.
+def _rope_overrides(scaling: Mapping[str, Any], model: Path) -> dict[str, Any]:
+    """Return what `rope_scaling` has to change in the model's configuration, as vLLM 0.32 reads it.
 
-    The override takes the place of all the model's rope parameters: without its ``rope_theta`` the base would fall
-    back to a default and long answers turn to nonsense. Reads the model's config.json, the one look at the disk here.
+    ``rope_parameters`` takes the place of all the model's rope parameters, its ``rope_theta`` too: without that the
+    base would silently be a default. And YaRN no longer lengthens the context by itself: the scaled length has to
+    stand in ``max_position_embeddings``. Reads the model's config.json, the one look at the disk here.
     """
-    scaling = dict(deployment.rope_scaling or {})
-    if "rope_theta" not in scaling and (theta := _rope_theta(Path(str(deployment.path)))) is not None:
-        scaling["rope_theta"] = theta
-    return scaling
+    parameters = dict(scaling)
+    if "rope_theta" not in parameters and (theta := _rope_theta(model)) is not None:
+        parameters["rope_theta"] = theta
+    original = parameters.get("original_max_position_embeddings")
+    if parameters["rope_type"] != "yarn" or not isinstance(original, int):
+        return {"rope_parameters": parameters}
+    return {"rope_parameters": parameters, "max_position_embeddings": int(original * parameters["factor"])}
 
 
 def _rope_theta(model: Path) -> float | None:

@@ -90,7 +90,8 @@ ROPE = {"rope_type": "yarn", "factor": 2.5, "original_max_position_embeddings": 
 def test_rope_scaling_becomes_flags() -> None:
     """A longer context is asked of each engine in its own words."""
     vllm = command_of({"engine": "vllm", "path": "/m", "rope_scaling": ROPE}, 1).argv
-    assert {"rope_parameters": ROPE} == json.loads(vllm[vllm.index("--hf-overrides") + 1])
+    override = {"rope_parameters": ROPE, "max_position_embeddings": 81920}
+    assert json.loads(vllm[vllm.index("--hf-overrides") + 1]) == override
     llama = command_of({"engine": "llama_server", "path": "/m", "rope_scaling": ROPE}, 1).argv
     assert llama[-6:] == ("--rope-scaling", "yarn", "--rope-scale", "2.5", "--yarn-orig-ctx", "32768")
 

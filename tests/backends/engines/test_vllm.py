@@ -84,12 +84,20 @@ def test_the_rest_of_the_settings() -> None:
     ],
 )
 def test_rope_scaling(tmp_path: Path, config: str | None, scaling: dict[str, Any], theta: float | None) -> None:
-    """The override holds the model's own rope base: vLLM takes it in place of everything the model says."""
+    """The override holds the model's own rope base and the longer context: vLLM takes neither from anywhere else."""
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     argv = vllm.command(deployment(path=str(tmp_path), rope_scaling=scaling), 8001).argv
     override = json.loads(argv[argv.index("--hf-overrides") + 1])
-    assert override == {"rope_parameters": YARN if theta is None else {**YARN, "rope_theta": theta}}
+    parameters = YARN if theta is None else {**YARN, "rope_theta": theta}
+    assert override == {"rope_parameters": parameters, "max_position_embeddings": 81920}
+
+
+@pytest.mark.parametrize("scaling", [{"rope_type": "linear", "factor": 2.0}, {"rope_type": "yarn", "factor": 2.0}])
+def test_rope_scaling_of_an_unknown_length(scaling: dict[str, Any]) -> None:
+    """Where the longer context is vLLM's to work out, it is not overridden."""
+    argv = vllm.command(deployment(rope_scaling=scaling), 8001).argv
+    assert json.loads(argv[argv.index("--hf-overrides") + 1]) == {"rope_parameters": scaling}
 
 
 def test_served_name() -> None:
