@@ -1,7 +1,7 @@
 """Which replica takes a request. Pure."""
 
 from collections.abc import Mapping, Sequence
-from zlib import crc32
+from hashlib import blake2b
 
 from backends.endpoint import Endpoint
 
@@ -13,4 +13,9 @@ def choose(ready: Sequence[Endpoint], load: Mapping[str, int], key: str) -> Endp
     """
     if len(ready) == 1:
         return ready[0]
-    return min(ready, key=lambda e: (load.get(e.replica, 0), crc32(f"{key}\0{e.replica}".encode())))
+    return min(ready, key=lambda e: (load.get(e.replica, 0), _rank(key, e.replica)))
+
+
+def _rank(key: str, replica: str) -> bytes:
+    """Return *replica*'s rank for *key*: rendezvous hashing, so that a replica that goes moves only its own keys."""
+    return blake2b(f"{key}\0{replica}".encode(), digest_size=8).digest()

@@ -13,7 +13,7 @@ from gateway import metrics
 from gateway.keys import Caller, KeyRefused
 from gateway.problems import INTERNAL, Problem, of
 from gateway.relay import wire
-from gateway.relay.front import HttpReply, Incoming
+from gateway.relay.message import HttpReply, Incoming
 from gateway.relay.relay import Relay
 from gateway.services import Services
 

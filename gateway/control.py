@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 class Replicas:
     """All replicas of this machine, and the list of them that the workers follow."""
 
-    def __init__(self, settings: Settings, deployments: tuple[Deployment, ...], published: board.Board) -> None:
-        self.board = published
+    def __init__(self, settings: Settings, deployments: tuple[Deployment, ...], publisher: board.Publisher) -> None:
+        self.publisher = publisher
         self.changed = asyncio.Event()
         self.replicas = [
             Replica(deployment, index, settings.data_dir / "engines", on_change=self.changed.set)
@@ -56,12 +56,11 @@ class Replicas:
             for task in starting:
                 task.cancel()
             await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
-            with contextlib.suppress(Exception):  # Redis may be gone already, and nobody asks any more
-                await self.publish()
+            await self.publish()
 
     async def publish(self) -> None:
         """Tell the workers what there is."""
-        await self.board.publish(board.REPLICAS, [msgspec.to_builtins(r.endpoint()) for r in self.replicas])
+        await self.publisher.publish(board.REPLICAS, [msgspec.to_builtins(r.endpoint()) for r in self.replicas])
 
     async def _start(self, replica: Replica) -> None:
         try:
@@ -101,14 +100,14 @@ async def running(task: "asyncio.Task[None]") -> AsyncIterator[None]:
 async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop."""
     redis = connect(settings)
-    published = board.Board(redis)
+    publisher = board.Publisher(board.Board(redis))
     async with sql.opened(settings) as engine:
-        store = KeyStore(engine, lambda document: published.publish(board.KEYS, document))
+        store = KeyStore(engine, lambda document: publisher.publish(board.KEYS, document))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
-        await published.publish(board.KEYS, await store.document())
+        await publisher.publish(board.KEYS, await store.document())
         banner.say(banner.first_keys(made))
-        replicas = Replicas(settings, deployments, published)
+        replicas = Replicas(settings, deployments, publisher)
         config = uvicorn.Config(
             create_app(AdminServices(keys=store, admins=admins, redis=redis)),
             host=settings.admin_host,
@@ -119,6 +118,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             timeout_graceful_shutdown=5,
         )
         async with (
+            running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(replicas.run())),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):
@@ -137,7 +137,10 @@ def main() -> None:
     problems = check(deployments)
     if problems:
         sys.exit(_config_error("\n".join(str(problem) for problem in problems)))
-    uvloop.run(run(settings, deployments))
+    try:
+        uvloop.run(run(settings, deployments))
+    except SettingsInvalid as error:
+        sys.exit(_config_error(str(error)))
 
 
 def _config_error(text: str) -> int:

@@ -9,7 +9,7 @@ from gateway.keys import NOBODY, KeyRing
 from gateway.problems import Problem
 from gateway.relay import turn as path
 from gateway.relay import wire
-from gateway.relay.front import HttpReply, Incoming
+from gateway.relay.message import HttpReply, Incoming
 from gateway.relay.stages import Stages
 from gateway.relay.wire import Route
 

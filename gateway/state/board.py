@@ -55,6 +55,37 @@ class Board:
         return int(found[0] or 0), msgspec.json.decode(found[1]) if found[1] is not None else None
 
 
+class Publisher:
+    """Sees to it that what was published last stays published, through any loss of Redis."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._documents: dict[str, Any] = {}
+        self._late: set[str] = set()
+
+    async def publish(self, name: str, document: Any) -> None:
+        """Publish *document*, now or, with Redis away, as soon as it is back."""
+        self._documents[name] = document
+        self._late.add(name)
+        await self._try(name)
+
+    async def run(self) -> None:
+        """Publish what is late, and again what Redis has forgotten, until cancelled."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            for name in tuple(self._documents):
+                await self._try(name)
+
+    async def _try(self, name: str) -> None:
+        try:
+            if name in self._late or await self.board.version(name) == 0:
+                self._late.discard(name)
+                await self.board.publish(name, self._documents[name])
+        except (RedisError, OSError) as error:
+            self._late.add(name)
+            log.warning("%s cannot be published now: %s", name, error)
+
+
 class Follower:
     """Calls back with each new version of the documents it watches."""
 

@@ -71,7 +71,8 @@ def model(words: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     embeddings = torch.randn(len(words), WIDTH)
     directions = embeddings / embeddings.norm(dim=1, keepdim=True)
     output = torch.zeros(len(words), WIDTH)
-    ids = [words(word, add_special_tokens=False)["input_ids"][0] for word in WORDS]
+    letters = alphabet()
+    ids = [words.convert_tokens_to_ids("".join(letters[byte] for byte in word.encode())) for word in WORDS]
     newline = words("\n", add_special_tokens=False)["input_ids"][0]  # the template ends with it
     for token, following in [(newline, ids[0]), *zip(ids, [*ids[1:], end], strict=True)]:
         output[following] += 8 * directions[token]

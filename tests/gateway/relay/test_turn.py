@@ -298,7 +298,7 @@ async def test_connections_are_used_again(gateway: Running, engine: FakeEngine) 
     assert engine.connections == 1
 
 
-async def test_nobody_listens(gateway: Running, engine: FakeEngine) -> None:
+async def test_nobody_listens(gateway: Running) -> None:
     """An engine that cannot be reached is a 502 that may be tried again."""
     gateway.services.pool.update([endpoint(1)])
     response = await post(gateway, ASK)
@@ -524,7 +524,7 @@ async def test_every_turn_has_both_records(
     assert [("accepted", Outcome.OK), ("finished", outcome)] == log.records
 
 
-async def test_a_turn_that_cannot_be_recorded_is_not_answered(gateway: Running, engine: FakeEngine) -> None:
+async def test_a_turn_that_cannot_be_recorded_is_not_answered(gateway: Running) -> None:
     """Without its record no byte of an answer leaves."""
 
     class Broken(Log):

@@ -151,7 +151,7 @@ def test_the_newest_user_words_are_the_utterance() -> None:
 
 
 def test_dify_escapes_are_decoded_before_anything_looks() -> None:
-    """Dify writes \\uXXXX; the utterance is the characters."""
+    """Dify escapes all but ASCII; the utterance is the characters."""
     raw = b'{"model": "m", "messages": [{"role": "user", "content": "\\u4f60\\u597d"}]}'
     assert "你好" == wire.read(CHAT, raw).utterance.text
 

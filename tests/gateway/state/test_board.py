@@ -3,7 +3,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from gateway.state.board import Board, Follower
+from gateway.state.board import Board, Follower, Publisher
 from tests.gateway.conftest import eventually
 
 
@@ -44,3 +44,28 @@ async def test_a_version_that_cannot_be_used_leaves_the_one_before(redis: "Redis
         await board.publish("x", value)
     await eventually(lambda: seen[-1:] == [5])
     await follower.stop()
+
+
+async def test_what_redis_has_forgotten_is_published_again(redis: "Redis") -> None:
+    """After a loss of Redis the documents come back by themselves."""
+    board, seen = Board(redis), list[Any]()
+    publisher, follower = Publisher(board), Follower(board, {"x": seen.append})
+    await publisher.publish("x", "document")
+    await follower.start()
+    keeping = asyncio.create_task(publisher.run())
+    await redis.flushall()
+    await eventually(lambda: len(seen) == 2)
+    keeping.cancel()
+    await follower.stop()
+    assert seen == ["document", "document"]
+
+
+async def test_with_redis_away_publishing_waits(tmp_path: Any) -> None:
+    """Nobody fails because Redis is away; the document is published when it is back."""
+    from redis.asyncio import Redis as Client  # noqa: PLC0415 - the fixture's name is taken
+
+    away: Any = Client.from_url(f"unix://{tmp_path}/nobody.sock")
+    publisher = Publisher(Board(away))
+    await publisher.publish("x", 1)
+    assert publisher._late == {"x"}
+    await away.aclose()

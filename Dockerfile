@@ -1,0 +1,22 @@
+# docker build -t safety-gateway . && docker run -p 8000:8000 -v gateway-data:/data safety-gateway
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /app
+COPY requirements/runtime.lock requirements/runtime.lock
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements/runtime.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY gateway gateway
+COPY backends backends
+COPY policies policies
+COPY keywords keywords
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.12-slim-bookworm
+RUN useradd --system --uid 10001 gateway && mkdir /data && chown gateway /data
+COPY --from=build /venv /venv
+USER gateway
+ENV PATH=/venv/bin:$PATH GATEWAY_DATA_DIR=/data
+VOLUME /data
+EXPOSE 8000 8900
+STOPSIGNAL SIGTERM
+HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"]
+CMD ["gateway", "serve"]
