@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
 async def eventually(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
     """Return when *condition* holds, while the event loop goes on. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - processes send no event
+        while not condition():
             await asyncio.sleep(0.01)
 
 
