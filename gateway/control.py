@@ -6,6 +6,7 @@ Owns the replicas and the admin API, and publishes what the workers have to know
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -137,6 +138,8 @@ def main() -> None:
     problems = check(deployments)
     if problems:
         sys.exit(_config_error("\n".join(str(problem) for problem in problems)))
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        del os.environ[name]  # engines inherit the environment, and our keys are not theirs to know
     try:
         uvloop.run(run(settings, deployments))
     except SettingsInvalid as error:

@@ -8,6 +8,7 @@ second in case it did not hear. Redis gone: the worker keeps what it has.
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,24 +36,27 @@ class Board:
     def __init__(self, redis: "Redis") -> None:
         self.redis = redis
 
-    async def publish(self, name: str, document: Any) -> int:
-        """Replace the document *name*, tell everyone, and return its new version."""
-        async with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hincrby(_name(name), "version", 1)
-            pipe.hset(_name(name), "document", msgspec.json.encode(document))
-            version, _ = await pipe.execute()
+    async def publish(self, name: str, document: Any) -> None:
+        """Replace the document *name* and tell everyone.
+
+        A version is a random word: after a loss of Redis a count would begin again, and look like one that was seen.
+        """
+        fields: dict[Any, Any] = {"version": secrets.token_hex(8), "document": msgspec.json.encode(document)}
+        await self.redis.hset(_name(name), mapping=fields)
         await self.redis.publish(CHANNEL, name)
-        return int(version)
 
-    async def version(self, name: str) -> int:
-        """Return the version of *name*; 0 before the first."""
+    async def version(self, name: str) -> bytes | None:
+        """Return the version of *name*; None where there is none."""
         found: Any = await self.redis.hget(_name(name), "version")
-        return int(found or 0)
+        return bytes(found) if found is not None else None
 
-    async def read(self, name: str) -> tuple[int, Any]:
-        """Return version and document of *name*; ``(0, None)`` before the first."""
-        found: Any = await self.redis.hmget(_name(name), ["version", "document"])
-        return int(found[0] or 0), msgspec.json.decode(found[1]) if found[1] is not None else None
+    async def read(self, name: str) -> tuple[bytes, Any] | None:
+        """Return version and document of *name*; None where there is none."""
+        version, document = await self._fields(name)
+        return (version, msgspec.json.decode(document)) if version is not None and document is not None else None
+
+    async def _fields(self, name: str) -> Any:
+        return await self.redis.hmget(_name(name), ["version", "document"])
 
 
 class Publisher:
@@ -78,7 +82,7 @@ class Publisher:
 
     async def _try(self, name: str) -> None:
         try:
-            if name in self._late or await self.board.version(name) == 0:
+            if name in self._late or await self.board.version(name) is None:
                 self._late.discard(name)
                 await self.board.publish(name, self._documents[name])
         except (RedisError, OSError) as error:
@@ -92,7 +96,7 @@ class Follower:
     def __init__(self, board: Board, callbacks: Mapping[str, Callable[[Any], None]]) -> None:
         self.board = board
         self.callbacks = callbacks
-        self.seen = dict.fromkeys(callbacks, 0)
+        self.seen: dict[str, bytes | None] = dict.fromkeys(callbacks)
         self.tasks: list[asyncio.Task[None]] = []
         self._one_at_a_time = asyncio.Lock()  # else an older document could be taken after a newer one
 
@@ -113,15 +117,16 @@ class Follower:
 
     async def _read_changed(self) -> None:
         for name, callback in self.callbacks.items():
-            if await self.board.version(name) == self.seen[name]:
+            if await self.board.version(name) in {None, self.seen[name]}:
                 continue
-            version, document = await self.board.read(name)
-            if version == self.seen[name]:
+            found = await self.board.read(name)
+            if found is None:
                 continue
+            version, document = found
             try:
                 callback(document)
             except Exception:
-                log.exception("the document %s, version %s, cannot be used; the one before it stays", name, version)
+                log.exception("the document %s cannot be used; the one before it stays", name)
             self.seen[name] = version
 
     async def _listen(self) -> None:
