@@ -14,6 +14,7 @@ import httptools
 
 from backends.endpoint import Endpoint
 from backends.errors import EngineBroken, EngineUnreachable
+from backends.sockets import Writer
 
 HIGH_WATER = 256 * 1024
 """Unread bytes at which an engine's socket is no longer read: a slow client slows its engine, not our memory."""
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.upstream = upstream
         self.endpoint = endpoint
         self.transport: asyncio.Transport | None = None
+        self.writer: Writer = cast("Writer", None)
         self.busy = False
         self.waiter: asyncio.Future[bool] | None = None
         self.deadline = 0.0
@@ -79,7 +81,7 @@ class Connection(asyncio.Protocol):
             raise EngineBroken("the connection is gone")
         self.busy = True
         self._reset()
-        self.transport.write(payload)
+        self.writer.write(payload)
 
     async def wait(self, patience: float) -> bool:
         """Return True when something has arrived, False after *patience* seconds (grain: `TICK_SECONDS`)."""
@@ -126,6 +128,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.writer = Writer(self.transport)
 
     def data_received(self, data: bytes) -> None:
         if not self.busy or self.complete:

@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from backends.sockets import Writer
 from gateway.problems import Problem, invalid
 from gateway.relay.message import HttpReply, Incoming, head
 from gateway.settings import Limits, Timeouts
@@ -115,6 +116,7 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._writer = Writer(self.transport)
         self.shared.connections.add(self)
         self.waiting_since = self.loop.time()
         if len(self.shared.connections) > self.limits.connections:
@@ -287,7 +289,7 @@ class Front(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Write to the client."""
-        self.transport.write(data)
+        self._writer.write(data)
 
     async def drain(self) -> None:
         """Wait until the client reads again; returns at once while it does, and when it has gone."""

@@ -77,6 +77,16 @@ class AnswerStream:
 
         None: all of it leaves as it came. Else (channel, text) to write, for each position in the chunk.
         """
+        if len(choices) == 1 and (text := chunks.only_content(choices[0])) is not None:
+            if not text:
+                return None
+            choice = choices[0]
+            self.text_chunks += 1
+            self._channel[choice.index] = "content"
+            step = self.guard.feed(choice.index, "content", text)
+            self._note(choice.index, "content", step.release)
+            self.cut = step.cut
+            return None if step.release == text and step.cut is None else {0: [("content", step.release)]}
         changes: dict[int, list[tuple[str, str]]] = {}
         changed = False
         for position, choice in enumerate(choices):
