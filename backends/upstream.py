@@ -102,18 +102,9 @@ class Connection(asyncio.Protocol):
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(arrived)
 
-    def hand_over(self) -> None:
-        """Give the taker what has arrived; wake the waiter when it wants no more."""
-        self.deadline = self.upstream.loop.time() + self.patience
-        if self.taker is not None and not self.taker(self.take()):
-            self.taker, self.sated = None, True
-            self.wake(arrived=True)
-
     def take(self) -> bytes:
         """Return the body bytes that have arrived and were not taken yet."""
-        parts = self.parts
-        self.parts = []
-        self.size = 0
+        parts, self.parts, self.size = self.parts, [], 0
         if self.paused and self.transport is not None:
             self.paused = False
             self.transport.resume_reading()
@@ -147,7 +138,10 @@ class Connection(asyncio.Protocol):
             self.paused = True
             self.transport.pause_reading()
         if self.taker is not None and self.parts:
-            self.hand_over()
+            self.deadline = self.upstream.loop.time() + self.patience
+            if not self.taker(self.take()):
+                self.taker, self.sated = None, True
+                self.wake(arrived=True)
         if self.status and (self.taker is None or self.complete):
             self.wake(arrived=True)
 

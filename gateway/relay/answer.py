@@ -135,7 +135,8 @@ class Answer:
     def write(self, data: bytes) -> None:
         """Send events to the client."""
         if data:
-            self._start_stream()
+            if not self.reply.started:
+                self._start_stream()
             self.reply.write(data)
 
     def _start_stream(self) -> None:
@@ -199,19 +200,18 @@ class Flow:
 
     def take(self, data: bytes) -> bool:
         """Relay one read; False when the answer is over, or the client has to catch up."""
-        arrived = time.perf_counter()
         self.heard = True
         out = self._digest(data)
         if out:
-            self._note(arrived)
-        answer, owner = self.answer, self.owner
-        self.ended = answer.done_seen or answer.cut is not None or self.error is not None
-        if self.ended and self.error is None:
-            self.last = out
-        else:
-            owner.write(out)
-        owner.turn.added_seconds += time.perf_counter() - arrived
-        return not (self.ended or owner.reply.blocked)
+            self._note(time.perf_counter())
+        answer = self.answer
+        if answer.done_seen or answer.cut is not None:
+            self.ended, self.last = True, out
+            return False
+        if out:
+            self.owner.write(out)
+        self.ended = self.error is not None
+        return not (self.ended or self.owner.reply.blocked)
 
     def finish(self) -> None:
         """Take the end of the engine's answer."""
@@ -222,11 +222,14 @@ class Flow:
         """Feed a read, or the end; what came before an error still leaves."""
         out: list[bytes] = []
         try:
-            for payload in self.splitter.finish() if data is None else self.splitter.feed(data):
+            payloads = self.splitter.finish() if data is None else self.splitter.feed(data)
+            if len(payloads) == 1:
+                return self.answer.feed(payloads[0])
+            for payload in payloads:
                 out.append(self.answer.feed(payload))  # noqa: PERF401 - what was fed before an error must be kept
         except Exception as error:  # noqa: BLE001 - raised again by the owner once the rest is written
             self.error = error
-        return out[0] if len(out) == 1 else b"".join(out)
+        return b"".join(out)
 
     def _note(self, arrived: float) -> None:
         turn = self.owner.turn

@@ -288,8 +288,9 @@ class Front(asyncio.Protocol):
             self.idle_since = self.loop.time()
 
     def send(self, data: bytes) -> None:
-        """Write to the client."""
-        self._writer.write(data)
+        """Write to the client, if it is still there."""
+        if not self.gone:
+            self._writer.write(data)
 
     async def drain(self) -> None:
         """Wait until the client reads again; returns at once while it does, and when it has gone."""

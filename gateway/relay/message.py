@@ -50,7 +50,7 @@ class Wire(Protocol):
     """When the client stopped reading; 0: it reads."""
 
     def send(self, data: bytes) -> None:
-        """Write to the client."""
+        """Write to the client, if it is still there."""
 
     async def drain(self) -> None:
         """Wait until the client reads again."""
@@ -98,7 +98,11 @@ class HttpReply:
 
     def write(self, data: bytes) -> None:
         """Send part of a body."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._front.send(data)
 
     async def drained(self) -> None:
         """Return when the client reads again: at once while it does, and when it has gone."""
@@ -116,8 +120,7 @@ class HttpReply:
     def _send(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
-        if not self._front.gone:
-            self._front.send(data)
+        self._front.send(data)
 
 
 def head(status: int, headers: list[tuple[bytes, bytes]], framing: bytes) -> bytes:

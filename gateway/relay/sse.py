@@ -2,6 +2,8 @@
 
 from backends.errors import EngineBroken
 
+LINE_FEED = 10
+
 
 class EventSplitter:
     """Splits a stream into the payloads of its events.
@@ -16,6 +18,16 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads that *data* completes. Raises `EngineBroken` for an event above the limit."""
+        if (
+            data.startswith(b"data: ")
+            and data.find(b"\n") == len(data) - 2
+            and not self.pending
+            and data[-1] == LINE_FEED
+        ):
+            return [data[6:-2]] if b"\r" not in data else self._feed(data)
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> list[bytes]:
         if self.pending:
             data = self.pending + data
             self.pending = b""

@@ -59,7 +59,10 @@ class AnswerStream:
             return b""
         if b"\n" in payload:  # several data lines; between JSON tokens a blank says the same
             payload = payload.replace(b"\n", b" ")
-        chunk = _decode(payload)
+        try:
+            chunk = chunks.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EngineBroken("The engine sent a stream event that is not an OpenAI chunk.") from error
         if chunk.error is not None:
             raise engine_problem(500, payload)
         if chunk.usage is not None:
@@ -188,10 +191,3 @@ class AnswerStream:
             usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         document.update(model=self.name.asked, choices=[], usage=usage)
         return event(msgspec.json.encode(document)) + DONE
-
-
-def _decode(payload: bytes) -> Chunk:
-    try:
-        return chunks.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EngineBroken("The engine sent a stream event that is not an OpenAI chunk.") from error
