@@ -45,6 +45,8 @@ class Family:
     slots: Callable[[Deployment], int | None]
     health_path: str = "/health"
     tokenizer: Tokenizer | None = None
+    notices_late: bool = False
+    """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
 
 
 def cuda(deployment: Deployment) -> dict[str, str]:

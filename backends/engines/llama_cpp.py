@@ -80,12 +80,13 @@ def _slots(deployment: Deployment) -> int:
 
 _TOKENIZER = Tokenizer(_count, _template)
 
-LLAMA_SERVER = Family(_server(lambda d: (d.binary,)), _served_name, _slots, tokenizer=_TOKENIZER)
+LLAMA_SERVER = Family(_server(lambda d: (d.binary,)), _served_name, _slots, tokenizer=_TOKENIZER, notices_late=True)
 XLLAMACPP = Family(
     _server(lambda _: (sys.executable, "-m", "backends.engines.xllamacpp_server")),
     _served_name,
     _slots,
     tokenizer=_TOKENIZER,
+    notices_late=True,
 )
 LLAMA_CPP_PYTHON = Family(
     _python_command, _served_name, lambda _: 1, health_path="/v1/models", tokenizer=Tokenizer(_python_count)

@@ -3,12 +3,16 @@
 import time
 from dataclasses import dataclass
 
+from backends.deployment import Engine
+from backends.endpoint import Endpoint
+from backends.engines import FAMILIES
 from backends.errors import EngineBroken, EngineError, EngineTimeout
 from backends.pool import Lease
 from backends.upstream import Pumped
 from gateway.audit.record import Outcome, Turn
 from gateway.relay import counting, replies
 from gateway.relay.chunks import Usage
+from gateway.relay.join import Join
 from gateway.relay.patience import Patience
 from gateway.relay.sse import EventSplitter
 from gateway.relay.stages import Reply, Stages
@@ -62,7 +66,8 @@ class Answer:
 
     async def whole(self) -> None:
         """Relay an answer that comes in one piece."""
-        body = await self._body(await self._whole_head())
+        until = await self._whole_head()
+        body = await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
         arrived = time.perf_counter()
         answer = WholeAnswer(self.request, body)
         usage = answer.chunk.usage
@@ -132,6 +137,24 @@ class Answer:
         except EngineError:
             return
 
+    async def _joined(self, until: float) -> bytes:
+        """Read a stream up to *until* and return it as one answer."""
+        splitter, join = EventSplitter(self.stages.limits.answer_bytes), Join()
+        size = 0
+        while not join.done:
+            data = await self.lease.read(max(0.0, min(until - time.perf_counter(), self.stages.timeouts.idle_seconds)))
+            if data is None:
+                raise EngineTimeout("The engine did not complete its answer in time.")
+            for payload in splitter.feed(data) if data else splitter.finish():
+                join.feed(payload)
+            size += len(data)
+            if size > self.stages.limits.answer_bytes:
+                raise EngineBroken(f"The engine's answer has more than {self.stages.limits.answer_bytes} bytes.")
+            if not data:
+                break
+        await self._read_to_end()
+        return join.body()
+
     def write(self, data: bytes) -> None:
         """Send events to the client."""
         if data:
@@ -178,6 +201,11 @@ class Answer:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
+
+
+def joins(request: Request, endpoint: Endpoint) -> bool:
+    """Return whether a whole answer is to be asked as a stream; see `gateway.relay.join`."""
+    return request.route.generates and not request.stream and FAMILIES[Engine(endpoint.engine)].notices_late
 
 
 class Flow:

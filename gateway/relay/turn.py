@@ -9,7 +9,7 @@ from gateway import problems
 from gateway.audit.record import Outcome, Turn
 from gateway.problems import ENGINE, INTERNAL, Problem
 from gateway.relay import identity, replies
-from gateway.relay.answer import Answer
+from gateway.relay.answer import Answer, joins
 from gateway.relay.identity import Person
 from gateway.relay.stages import Reply, Stages
 from gateway.relay.wire import Request
@@ -35,7 +35,8 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
         return
     async with stages.pool.lease(turn.model, turn.person or "") as lease, _Judging(turn, request, stages) as judged:
         turn.replica = lease.endpoint.replica
-        await lease.ask(request.route.path, request.for_engine(lease.endpoint.served_name), turn.id)
+        joined = joins(request, lease.endpoint)
+        await lease.ask(request.route.path, request.for_engine(lease.endpoint.served_name, joined=joined), turn.id)
         asked = time.perf_counter()
         turn.added_seconds = asked - turn.began
         await stages.audit.accepted(turn)

@@ -98,10 +98,15 @@ class Request:
     user: str | None
     utterance: Utterance
 
-    def for_engine(self, served_name: str) -> bytes:
-        """Return the body as the engine gets it: under its own name, and always told to report usage."""
+    def for_engine(self, served_name: str, *, joined: bool = False) -> bytes:
+        """Return the body as the engine gets it: under its own name, and told to report usage with a stream.
+
+        *joined*: a whole answer that is asked as a stream.
+        """
         body = {**self.body, "model": served_name}
-        if self.stream:
+        if joined:
+            body["stream"] = True
+        if self.stream or joined:
             body["stream_options"] = {**(self.body.get("stream_options") or {}), "include_usage": True}
         return msgspec.json.encode(body)
 

@@ -164,9 +164,9 @@ def _busy(engine: httpx.Client) -> int:
     return sum(slot["is_processing"] for slot in engine.get("/slots").json())
 
 
-@pytest.mark.parametrize(("stream", "seconds"), [(True, 0.5), (False, 1.25)])
-async def test_a_client_that_leaves_frees_its_slot(stack: Stack, stream: bool, seconds: float) -> None:
-    """llama.cpp's own /slots show it; of whole answers the server itself looks for the client once a second."""
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_frees_its_slot_within_a_second(stack: Stack, stream: bool) -> None:
+    """llama.cpp's own /slots show it, for streams and for whole answers."""
     body = json.dumps(
         {"model": SMOL, "messages": ASK, "max_tokens": 1500, "stream": stream, "ignore_eos": True}
     ).encode()
@@ -185,4 +185,4 @@ async def test_a_client_that_leaves_frees_its_slot(stack: Stack, stream: bool, s
         left = time.monotonic()
         while _busy(engine):
             await asyncio.sleep(0.02)
-            assert time.monotonic() - left < seconds
+            assert time.monotonic() - left < 1.0
