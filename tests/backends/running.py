@@ -19,7 +19,7 @@ def alive(pid: int) -> bool:
     """Return whether the process runs: neither gone nor a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except OSError:  # gone before it was opened, or while it was read
         return False
 
 

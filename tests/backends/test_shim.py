@@ -125,7 +125,8 @@ def test_signals_of_the_engine_are_as_usual(tmp_path: Path) -> None:
     """The engine inherits neither the shim's blocked signals nor Python's ignored ones."""
     with start(tmp_path, "grep -E 'SigBlk|SigIgn' /proc/self/status >signals") as process:
         assert process.wait(10) == 0
-    masks = [int(line.split()[1], 16) for line in (tmp_path / "signals").read_text().splitlines()]
+    ordinary = (1 << 31) - 1  # 32 and above are glibc's own, and whoever started the tests may have ignored them
+    masks = [int(line.split()[1], 16) & ordinary for line in (tmp_path / "signals").read_text().splitlines()]
     assert masks == [0, 0]
 
 
