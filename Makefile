@@ -4,10 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve test check format lock bench test-vllm clean
+.PHONY: serve smoke test check format lock bench test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
+
+# The gateway with nothing installed but what `make serve` installs: started, asked once, stopped.
+smoke: $(VENV)/.runtime
+	$(BIN)/python tests/smoke.py
 
 test: $(VENV)/.dev
 	$(BIN)/pytest --cov --cov-report=term $(ARGS)
