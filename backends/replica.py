@@ -104,6 +104,7 @@ class Replica:
             base_path=self.address.base_path,
             state=self.state,
             slots=self.family.slots(self.deployment),
+            notices_late=self.family.notices_late,
             max_in_flight=self.deployment.max_in_flight,
             created=self.created,
         )

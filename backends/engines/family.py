@@ -46,7 +46,7 @@ class Family:
     health_path: str = "/health"
     tokenizer: Tokenizer | None = None
     notices_late: bool = False
-    """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
+    """See `Endpoint.notices_late`."""
 
 
 def cuda(deployment: Deployment) -> dict[str, str]:

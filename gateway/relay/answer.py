@@ -3,9 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from backends.deployment import Engine
 from backends.endpoint import Endpoint
-from backends.engines import FAMILIES
 from backends.errors import EngineBroken, EngineError, EngineTimeout
 from backends.pool import Lease
 from backends.upstream import Pumped
@@ -59,7 +57,7 @@ class Answer:
                 patience.heard()
             if pumped is Pumped.ENDED:
                 flow.finish()
-            elif pumped is Pumped.SILENT and not flow.heard:
+            elif pumped is Pumped.SILENT:
                 flow.ended = self._silent(patience, wait, flow.answer)
             flow.heard = False
         await self._end_stream(flow)
@@ -110,6 +108,7 @@ class Answer:
     async def _end_stream(self, flow: "Flow") -> None:
         answer, out = flow.answer, flow.last
         if flow.error is not None:
+            self.write(out)
             raise flow.error
         if answer.cut is not None:
             self.lease.close()
@@ -205,7 +204,7 @@ class Answer:
 
 def joins(request: Request, endpoint: Endpoint) -> bool:
     """Return whether a whole answer is to be asked as a stream; see `gateway.relay.join`."""
-    return request.route.generates and not request.stream and FAMILIES[Engine(endpoint.engine)].notices_late
+    return request.route.generates and not request.stream and endpoint.notices_late
 
 
 class Flow:

@@ -96,7 +96,7 @@ def test_an_error_event_is_the_engines_problem() -> None:
 async def test_a_whole_answer_is_asked_as_a_stream_where_that_helps(gateway: Running, engine: FakeEngine) -> None:
     """The client gets one whole answer; the engine was asked for a stream with usage."""
     engine.script = lambda _: stream(*vllm_events())
-    gateway.services.pool.update([endpoint(engine.port, engine="xllamacpp")])
+    gateway.services.pool.update([endpoint(engine.port, notices_late=True)])
     response = await post(gateway, ASK)
     found = response.json()
     assert ("".join(WORDS), "application/json") == (
@@ -120,6 +120,6 @@ async def test_a_stream_that_breaks_is_an_error_of_a_whole_answer(gateway: Runni
         return [Send(head("text/event-stream")), *(Send(chunk(e)) for e in list(vllm_events())[:3]), Reset()]
 
     engine.script = broken
-    gateway.services.pool.update([endpoint(engine.port, engine="llama_server")])
+    gateway.services.pool.update([endpoint(engine.port, notices_late=True)])
     response = await post(gateway, ASK)
     assert (502, "engine_broken") == (response.status_code, response.json()["error"]["code"])
