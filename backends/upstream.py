@@ -48,6 +48,30 @@ class Pumped(Enum):
 class Connection(asyncio.Protocol):
     """One connection; one exchange at a time."""
 
+    __slots__ = (
+        "busy",
+        "complete",
+        "content_type",
+        "deadline",
+        "endpoint",
+        "failure",
+        "framed",
+        "head_bytes",
+        "parser",
+        "parts",
+        "patience",
+        "paused",
+        "reusable",
+        "sated",
+        "size",
+        "status",
+        "taker",
+        "transport",
+        "upstream",
+        "waiter",
+        "writer",
+    )
+
     def __init__(self, upstream: "Upstream", endpoint: Endpoint) -> None:
         self.upstream = upstream
         self.endpoint = endpoint

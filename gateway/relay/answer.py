@@ -119,7 +119,7 @@ class Answer:
             raise EngineBroken("The engine ended its answer before it was finished.")
         usage = answer.tokens
         if usage is None:
-            text = "".join(text for _, _, text in answer.released)
+            text = "".join(text for said in answer.said.values() for text in said)
             usage = await counting.usage(self.lease, self.request, text, at_least=answer.text_chunks)
         self._note_usage(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
@@ -213,6 +213,18 @@ class Flow:
     `ended` is set when the answer is over, whichever way; then `last` is what is still to be written and `error` what
     went wrong.
     """
+
+    __slots__ = (
+        "_arrived",
+        "answer",
+        "ended",
+        "error",
+        "heard",
+        "last",
+        "numbers",
+        "owner",
+        "splitter",
+    )
 
     def __init__(self, owner: Answer, answer: AnswerStream) -> None:
         self.owner = owner

@@ -136,6 +136,13 @@ class ModelName:
     anew.
     """
 
+    __slots__ = (
+        "_engine",
+        "_forms",
+        "_new",
+        "asked",
+    )
+
     def __init__(self, asked: str) -> None:
         self.asked = asked
         self._new = msgspec.json.encode(asked)

@@ -52,6 +52,33 @@ class Shared:
 class Front(asyncio.Protocol):
     """One client connection."""
 
+    __slots__ = (
+        "_building",
+        "_declined",
+        "_drained",
+        "_head_bytes",
+        "_header_bytes",
+        "_incoming",
+        "_queue",
+        "_reading",
+        "_refusal",
+        "_resumed",
+        "_url",
+        "_writer",
+        "gone",
+        "idle_since",
+        "last",
+        "limits",
+        "loop",
+        "parser",
+        "refused_at",
+        "shared",
+        "stuck_since",
+        "task",
+        "transport",
+        "waiting_since",
+    )
+
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.limits = shared.limits

@@ -12,6 +12,11 @@ class EventSplitter:
     *limit* bounds one event in bytes.
     """
 
+    __slots__ = (
+        "limit",
+        "pending",
+    )
+
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.pending = b""

@@ -10,7 +10,7 @@ import msgspec
 
 from backends.errors import EngineBroken
 from gateway.relay import chunks
-from gateway.relay.chunks import Choice, Chunk, ModelName
+from gateway.relay.chunks import Choice, ModelName
 from gateway.relay.replies import engine_problem, event
 from policies.stream_guard import StreamGuard
 from policies.verdict import Verdict
@@ -25,6 +25,21 @@ class AnswerStream:
     `end_refused`; when `complete` is True it may end with `end`.
     """
 
+    __slots__ = (
+        "_channel",
+        "_last_payload",
+        "cut",
+        "done_seen",
+        "expected",
+        "finished",
+        "guard",
+        "name",
+        "said",
+        "text_chunks",
+        "tokens",
+        "usage",
+    )
+
     def __init__(self, asked_model: str, choices: int, guard: StreamGuard) -> None:
         self.name = ModelName(asked_model)
         self.expected = choices
@@ -36,9 +51,8 @@ class AnswerStream:
         """The engine's usage chunk, or the last chunk that carried usage."""
         self.tokens: chunks.Usage | None = None
         self.text_chunks = 0
-        self.released: list[tuple[int, str, str]] = []
-        """(choice, channel, text) of all that has left, in order."""
-        self._last: Chunk | None = None
+        self.said: dict[int, list[str]] = {}
+        """What has left of each choice, in order."""
         self._last_payload = b""
         self._channel: dict[int, str] = {}
 
@@ -69,7 +83,7 @@ class AnswerStream:
             self.usage, self.tokens = self.name.restore(payload, chunk.model), chunk.usage
         if not chunk.choices:
             return b""
-        self._last, self._last_payload = chunk, payload
+        self._last_payload = payload
         changes = self._guarded(chunk.choices)
         if changes is None:
             return event(self.name.restore(payload, chunk.model))
@@ -87,7 +101,7 @@ class AnswerStream:
             self.text_chunks += 1
             self._channel[choice.index] = "content"
             step = self.guard.feed(choice.index, "content", text)
-            self._note(choice.index, "content", step.release)
+            self._note(choice.index, step.release)
             self.cut = step.cut
             return None if step.release == text and step.cut is None else {0: [("content", step.release)]}
         changes: dict[int, list[tuple[str, str]]] = {}
@@ -99,7 +113,7 @@ class AnswerStream:
                 self._channel[choice.index] = channel
                 step = self.guard.feed(choice.index, channel, text)
                 changed = changed or step.release != text
-                self._note(choice.index, channel, step.release)
+                self._note(choice.index, step.release)
                 writes.append((channel, step.release))
                 if step.cut is not None:
                     self.cut = step.cut
@@ -119,7 +133,7 @@ class AnswerStream:
         if not step.release:
             return False
         channel = self._channel.get(index, "content")
-        self._note(index, channel, step.release)
+        self._note(index, step.release)
         for i, (written, text) in enumerate(writes):
             if written == channel:
                 writes[i] = (channel, text + step.release)
@@ -127,9 +141,9 @@ class AnswerStream:
         writes.append((channel, step.release))
         return True
 
-    def _note(self, index: int, channel: str, text: str) -> None:
+    def _note(self, index: int, text: str) -> None:
         if text:
-            self.released.append((index, channel, text))
+            self.said.setdefault(index, []).append(text)
 
     def _rewritten(self, payload: bytes, changes: dict[int, list[tuple[str, str]]]) -> bytes:
         """Return the chunk with the texts that may leave; log probabilities would tell the held ones, so they go."""
@@ -157,7 +171,7 @@ class AnswerStream:
         for index in range(self.expected):
             if index in self.finished:
                 continue
-            said = "".join(text for choice, _, text in self.released if choice == index)
+            said = "".join(self.said.get(index, ()))
             closing = "</think>\n\n" if said.rfind("<think>") > said.rfind("</think>") else ""
             out += self._made(index, closing + text, None) + self._made(index, None, "content_filter")
             self.finished.add(index)
