@@ -154,6 +154,12 @@ def _refuse_denied(body: dict[str, Any]) -> None:
     for name in DENIED.keys() & body.keys():
         if body[name] is not None and body[name] is not False:
             raise invalid(f"`{name}` is not accepted: {DENIED[name]}.", name, "field_not_accepted")
+    arguments = body.get("chat_template_kwargs")
+    if (
+        isinstance(arguments, dict) and "chat_template" in arguments
+    ):  # CVE-2025-61620: older vLLM takes it from there too
+        field = "chat_template_kwargs.chat_template"
+        raise invalid(f"`{field}` is not accepted: {DENIED['chat_template']}.", field, "field_not_accepted")
     for name, value in body.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise invalid(f"`{name}` is out of range.", name)

@@ -96,6 +96,12 @@ def test_fields_around_the_guard_are_refused_by_name(name: str) -> None:
     assert (name, "field_not_accepted") == (problem.param, problem.code)
 
 
+def test_a_template_is_refused_in_the_arguments_too() -> None:
+    """What is refused at the top is refused where an engine would also take it from."""
+    problem = refused(CHAT, {**CHAT_BODY, "chat_template_kwargs": {"chat_template": "{{ x }}"}})
+    assert (problem.param, problem.code) == ("chat_template_kwargs.chat_template", "field_not_accepted")
+
+
 @pytest.mark.parametrize("value", [None, False])
 def test_denied_fields_that_are_off_pass(value: Any) -> None:
     """A client that spells out the default is not refused."""
