@@ -76,6 +76,8 @@ class App:
 
     async def _get(self, incoming: Incoming) -> Answer:
         path, method = incoming.path, incoming.method
+        if path == MODEL_PATH:
+            path = MODEL_PATH.rstrip("/")
         known = path in self._gets or path.startswith(MODEL_PATH)
         if method not in {"GET", "HEAD"} or not known:
             allowed = "GET" if known else "POST" if path.encode() in self._posts else None

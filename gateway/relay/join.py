@@ -11,6 +11,7 @@ import msgspec
 
 from backends.errors import EngineBroken
 from gateway.relay.replies import engine_problem
+from gateway.relay.stream import NOTHING
 
 
 class Join:
@@ -25,6 +26,7 @@ class Join:
         """Take one event's payload. Raises `EngineBroken`, and `Problem` for an error that the engine reports."""
         if payload == b"[DONE]":
             self.done = True
+        if payload in {b"[DONE]", NOTHING}:
             return
         try:
             chunk = msgspec.json.decode(payload)

@@ -16,6 +16,8 @@ from policies.stream_guard import StreamGuard
 from policies.verdict import Verdict
 
 DONE = b"data: [DONE]\n\n"
+NOTHING = b"null"
+"""What llama.cpp begins a stream of several prompts with."""
 
 
 class AnswerStream:
@@ -70,6 +72,8 @@ class AnswerStream:
             return b""
         if payload == b"[DONE]":
             self.done_seen = True
+            return b""
+        if payload == NOTHING:
             return b""
         if b"\n" in payload:  # several data lines; between JSON tokens a blank says the same
             payload = payload.replace(b"\n", b" ")

@@ -213,6 +213,8 @@ def _streams(route: Route, seen: _Read) -> bool:
 
 def _choices(seen: _Read) -> int:
     n = 1 if seen.n is None else seen.n
+    if isinstance(seen, _Completion) and seen.prompt == []:
+        raise invalid("`prompt` is empty: a string or a list of strings is expected.", "prompt")
     prompts = len(seen.prompt) if isinstance(seen, _Completion) and isinstance(seen.prompt, list) else 1
     if not 1 <= n * prompts <= MAX_CHOICES:
         raise invalid(f"`n` times the number of prompts must lie between 1 and {MAX_CHOICES}.", "n")

@@ -42,6 +42,7 @@ def test_slips_in_the_base_url_are_explained(stack: Stack) -> None:
     """A doubled or a missing /v1 is answered with the right URL."""
     root = stack.base_url.removesuffix("/v1")
     assert "ask for /v1/rerank" in json.loads(curl("-X", "POST", f"{root}/v1/v1/rerank"))["error"]["message"]
+    assert json.loads(curl(f"{root}/v1/models/", "-H", f"Authorization: Bearer {CLIENT_KEY}"))["object"] == "list"
     assert "ask for /v1/models" in json.loads(curl(f"{root}/models"))["error"]["message"]
 
 

@@ -71,6 +71,19 @@ def test_completions(client: OpenAI, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_several_prompts(client: OpenAI, model: str) -> None:
+    """Each prompt has its answer, whole and streamed."""
+    more: Any = {"model": model, "prompt": ["\n", "\n"], "max_tokens": 3, "temperature": 0}
+    answer = client.completions.create(**more)
+    assert answer.choices[0].text == answer.choices[1].text
+    said = {0: "", 1: ""}
+    for chunk in client.completions.create(**more, stream=True):
+        for choice in chunk.choices:
+            said[choice.index] += choice.text
+    assert said == {0: answer.choices[0].text, 1: answer.choices[1].text}
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_log_probabilities(client: OpenAI, model: str) -> None:
     """Log probabilities pass, whole and streamed."""
     more: Any = {"model": model, "messages": ASK, "max_tokens": 4, "logprobs": True, "top_logprobs": 2}

@@ -57,7 +57,10 @@ NO_MODEL = [
 ]
 NO_CHOICES = [b'{"id":"1","model":"engine-name"}', *VLLM]
 
+SEVERAL_PROMPTS = [b"null", *LLAMA]
+
 ENGINES = {
+    "llama.cpp, several prompts": SEVERAL_PROMPTS,
     "vllm": VLLM,
     "llama.cpp": LLAMA,
     "no usage": NO_USAGE,

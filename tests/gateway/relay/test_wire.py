@@ -49,6 +49,7 @@ BAD_FIELDS: list[tuple[Route, Any, str | None]] = [
     (COMPLETION, {"model": "m", "prompt": [1, 2, 3]}, "prompt[0]"),
     (COMPLETION, {"model": "m", "prompt": [[1, 2]]}, "prompt[0]"),
     (COMPLETION, {"model": "m", "prompt": ["a"] * 65, "n": 2}, "n"),
+    (COMPLETION, {"model": "m", "prompt": []}, "prompt"),
     (EMBEDDINGS, {"model": "m"}, "input"),
     (EMBEDDINGS, {"model": "m", "input": [1]}, "input[0]"),
     (EMBEDDINGS, {"model": "m", "input": "a", "stream": True}, "stream"),
