@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -50,11 +51,13 @@ def tiny(folder: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Stack:
-    """A gateway with two replicas and two workers."""
+def small(tmp_path: Path) -> Iterator[Stack]:
+    """A gateway with two replicas and two workers; ended whatever becomes of the test."""
     folder = tmp_path / "gw"
     folder.mkdir()
-    return start(folder, tiny(folder), GATEWAY_WORKERS="2")
+    stack = start(folder, tiny(folder), GATEWAY_WORKERS="2")
+    yield stack
+    stop(stack)
 
 
 def pid_of(stack: Stack, words: str) -> int:
