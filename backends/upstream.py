@@ -6,24 +6,15 @@ the relay needs: POST a body, wait for the head, read what has arrived, reuse th
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import httptools
-
+from backends.connection import TICK_SECONDS, Connection, Taker
 from backends.endpoint import Endpoint
 from backends.errors import EngineBroken, EngineUnreachable
-from backends.sockets import Writer
 
-HIGH_WATER = 256 * 1024
-"""Unread bytes at which an engine's socket is no longer read: a slow client slows its engine, not our memory."""
-TICK_SECONDS = 0.25
-"""Grain of all waiting. One timer looks at every waiter, so that a read costs no timer of its own."""
 IDLE_PER_ENDPOINT = 256
 """Unused connections kept to one engine."""
-MAX_HEAD_BYTES = 64 * 1024
-"""Of an engine's status line and headers together."""
 
 
 class Head(NamedTuple):
@@ -33,190 +24,12 @@ class Head(NamedTuple):
     content_type: bytes
 
 
-Taker = Callable[[bytes], bool]
-"""Takes the bytes of one read; False: no more for now."""
-
-
 class Pumped(Enum):
     """Why a pump has come to rest."""
 
     STOPPED = "stopped"
     ENDED = "ended"
     SILENT = "silent"
-
-
-class Connection(asyncio.Protocol):
-    """One connection; one exchange at a time."""
-
-    __slots__ = (
-        "busy",
-        "complete",
-        "content_type",
-        "deadline",
-        "endpoint",
-        "failure",
-        "framed",
-        "head_bytes",
-        "parser",
-        "parts",
-        "patience",
-        "paused",
-        "reusable",
-        "sated",
-        "size",
-        "status",
-        "taker",
-        "transport",
-        "upstream",
-        "waiter",
-        "writer",
-    )
-
-    def __init__(self, upstream: "Upstream", endpoint: Endpoint) -> None:
-        self.upstream = upstream
-        self.endpoint = endpoint
-        self.transport: asyncio.Transport | None = None
-        self.writer: Writer = cast("Writer", None)
-        self.busy = False
-        self.waiter: asyncio.Future[bool] | None = None
-        self.deadline = 0.0
-        self.patience = 0.0
-        self.taker: Taker | None = None
-        self.sated = False
-        """Whether the taker has had enough."""
-        self.parser = httptools.HttpResponseParser(self)
-        self._reset()
-
-    def _reset(self) -> None:
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.head_bytes = 0
-        self.status = 0
-        self.content_type = b""
-        self.framed = False
-        self.complete = False
-        self.reusable = False
-        self.paused = False
-        self.failure: str | None = None
-
-    def begin(self, payload: bytes) -> None:
-        """Send a request; the connection is this exchange's until it is given back."""
-        if self.transport is None:
-            raise EngineBroken("the connection is gone")
-        self.busy = True
-        self._reset()
-        self.writer.write(payload)
-
-    async def wait(self, patience: float) -> bool:
-        """Return True when something has arrived, False after *patience* seconds (grain: `TICK_SECONDS`)."""
-        loop = self.upstream.loop
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self.waiter = waiter
-        self.patience = patience
-        self.deadline = loop.time() + patience
-        self.upstream.add_waiter(self)
-        try:
-            return await waiter
-        finally:
-            self.waiter = None
-            self.upstream.waiting.discard(self)
-
-    def wake(self, arrived: bool) -> None:
-        """Resolve the wait that is going on, if one is."""
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(arrived)
-
-    def take(self) -> bytes:
-        """Return the body bytes that have arrived and were not taken yet."""
-        parts, self.parts, self.size = self.parts, [], 0
-        if self.paused and self.transport is not None:
-            self.paused = False
-            self.transport.resume_reading()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def close(self) -> None:
-        """Drop the connection; the engine sees that nobody waits any more."""
-        if self.transport is not None:
-            self.transport.abort()
-
-    # what asyncio calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.writer = Writer(self.transport)
-
-    def data_received(self, data: bytes) -> None:
-        if not self.busy or self.complete:
-            self.close()  # bytes that nobody asked for: never mistake them for the next answer
-            return
-        if not self.status:
-            self.head_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(f"what it sent is not HTTP ({error})")
-            return
-        if not self.status and self.head_bytes > MAX_HEAD_BYTES:
-            self._fail("its headers do not end")
-        elif self.size > HIGH_WATER and not self.paused and self.transport is not None:
-            self.paused = True
-            self.transport.pause_reading()
-        if self.taker is not None and self.parts:
-            self.deadline = self.upstream.loop.time() + self.patience
-            if not self.taker(self.take()):
-                self.taker, self.sated = None, True
-                self.wake(arrived=True)
-        if self.status and (self.taker is None or self.complete):
-            self.wake(arrived=True)
-
-    def _fail(self, why: str) -> None:
-        self.failure = why
-        self.close()
-        self.wake(arrived=True)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        if not self.busy:
-            self.upstream.forget(self)
-        elif not self.complete:
-            if self.status and not self.framed and exc is None and self.failure is None:
-                self.complete = True  # RFC 9112, 6.3: without a length the body ends with the connection
-            elif self.failure is None:
-                self.failure = f"it closed the connection ({exc})" if exc else "it closed the connection"
-        self.wake(arrived=True)
-
-    # what httptools calls
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = name.lower()
-        if lower == b"content-type":
-            self.content_type = value
-        elif lower in {b"content-length", b"transfer-encoding"}:
-            self.framed = True
-
-    def on_headers_complete(self) -> None:
-        if self.complete:
-            return
-        status = self.parser.get_status_code()
-        if status >= 200:  # 1xx are announcements, not the answer
-            self.status = status
-            self.framed = self.framed or status in {204, 304}
-
-    def on_body(self, body: bytes) -> None:
-        if self.complete:
-            return
-        self.parts.append(body)
-        self.size += len(body)
-
-    def on_message_begin(self) -> None:
-        if self.complete:  # a second answer to one request: never let it meet the next one
-            self.reusable = False
-
-    def on_message_complete(self) -> None:
-        if self.status and not self.complete:
-            self.complete = True
-            # llhttp forgets the answer once the callback has returned
-            self.reusable = self.framed and self.parser.should_keep_alive()
 
 
 class Exchange:
@@ -283,7 +96,7 @@ class Exchange:
         stays in the taker's hands: it must not raise.
         """
         connection = self._connected()
-        if connection.parts and not taker(connection.take()):
+        if connection.parts and not taker(connection.take(), b""):
             return Pumped.STOPPED
         if connection.complete:
             return Pumped.ENDED
@@ -320,7 +133,7 @@ class Upstream:
     """All connections of one worker to all engines. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self.waiting: set[Connection] = set()
         self._ticking = False
@@ -388,8 +201,11 @@ class Upstream:
     def _tick(self) -> None:
         now = self.loop.time()
         for connection in tuple(self.waiting):
-            if now >= connection.deadline:
+            if connection.heard and connection.taker is not None:
+                connection.deadline = now + connection.patience
+            elif now >= connection.deadline:
                 connection.wake(arrived=False)
+            connection.heard = False
         self._ticking = bool(self.waiting)
         if self._ticking:
             self.loop.call_later(TICK_SECONDS, self._tick)

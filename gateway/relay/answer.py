@@ -237,20 +237,25 @@ class Flow:
         self.error: Exception | None = None
         self._arrived = 0.0
 
-    def take(self, data: bytes) -> bool:
-        """Relay one read; False when the answer is over, or the client has to catch up."""
+    def take(self, data: bytes, chunk: bytes) -> bool:
+        """Relay one read, *chunk* in HTTP's framing if it has one; False: the answer is over, or the client is slow."""
         self.heard = True
-        out = self._digest(data)
+        reply, answer = self.owner.reply, self.answer
+        out = None if self.splitter.pending else answer.feed_event(data)
+        if out is data and reply.started:
+            self._note(time.perf_counter())
+            reply.write(data, chunk)
+            return not reply.blocked
+        if out is None:
+            out = self._digest(data)
         if out:
             self._note(time.perf_counter())
-        answer = self.answer
         if answer.done_seen or answer.cut is not None:
             self.ended, self.last = True, out
             return False
-        if out:
-            self.owner.write(out)
+        self.owner.write(out)
         self.ended = self.error is not None
-        return not (self.ended or self.owner.reply.blocked)
+        return not (self.ended or reply.blocked)
 
     def finish(self) -> None:
         """Take the end of the engine's answer."""

@@ -61,16 +61,6 @@ class Chunk(msgspec.Struct):
 decode = msgspec.json.Decoder(Chunk).decode
 
 
-def only_content(choice: Choice) -> str | None:
-    """Return the content of a chat delta that has nothing else in it, as nearly all have; None for any other."""
-    delta = choice.delta
-    if delta is None or choice.finish_reason is not None or delta.reasoning_content or delta.reasoning:
-        return None
-    if delta.refusal or delta.tool_calls is not None or delta.function_call is not None or choice.text:
-        return None
-    return delta.content if isinstance(delta.content, str) else None
-
-
 def texts(choice: Choice) -> Iterator[tuple[str, str]]:
     """Yield (channel, text) for each text-bearing field of *choice*, in the order of their saying."""
     if choice.text:

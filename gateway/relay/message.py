@@ -96,10 +96,10 @@ class HttpReply:
         """Whether the client has to catch up."""
         return self._front.stuck_since > 0.0
 
-    def write(self, data: bytes) -> None:
-        """Send part of a body."""
+    def write(self, data: bytes, chunk: bytes = b"") -> None:
+        """Send part of a body; *chunk*, where not empty, is the same bytes as an HTTP chunk."""
         if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            data = chunk or b"%x\r\n%b\r\n" % (len(data), data)
         if self._head:
             data, self._head = self._head + data, b""
         self._front.send(data)

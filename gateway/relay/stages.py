@@ -25,8 +25,8 @@ class Reply(Protocol):
     def start(self, status: int, headers: list[tuple[bytes, bytes]], length: int | None = None) -> None:
         """Set status and headers; they leave with the first bytes of the body. No *length*: it is not known yet."""
 
-    def write(self, data: bytes) -> None:
-        """Send part of a body."""
+    def write(self, data: bytes, chunk: bytes = b"") -> None:
+        """Send part of a body; *chunk*, where not empty, is the same bytes as an HTTP chunk."""
 
     async def drained(self) -> None:
         """Return when the client reads again: at once while it does, and when it has gone."""

@@ -10,14 +10,17 @@ import msgspec
 
 from backends.errors import EngineBroken
 from gateway.relay import chunks
-from gateway.relay.chunks import Choice, ModelName
+from gateway.relay.chunks import Choice, Chunk, ModelName
 from gateway.relay.replies import engine_problem, event
+from gateway.relay.usual import Usual, learn
 from policies.stream_guard import StreamGuard
 from policies.verdict import Verdict
 
 DONE = b"data: [DONE]\n\n"
 NOTHING = b"null"
 """What llama.cpp begins a stream of several prompts with."""
+LESSONS = 8
+"""Chunks in a row from which a stream's usual form is learnt in vain before it is given up."""
 
 
 class AnswerStream:
@@ -30,6 +33,7 @@ class AnswerStream:
     __slots__ = (
         "_channel",
         "_last_payload",
+        "_lessons",
         "cut",
         "done_seen",
         "expected",
@@ -40,6 +44,7 @@ class AnswerStream:
         "text_chunks",
         "tokens",
         "usage",
+        "usual",
     )
 
     def __init__(self, asked_model: str, choices: int, guard: StreamGuard) -> None:
@@ -57,11 +62,34 @@ class AnswerStream:
         """What has left of each choice, in order."""
         self._last_payload = b""
         self._channel: dict[int, str] = {}
+        self.usual: Usual | None = None
+        """What the last chunk had in common with the next ones, as far as it could be told."""
+        self._lessons = LESSONS
 
     @property
     def complete(self) -> bool:
         """Whether the engine has said all it had to say; what comes after that does not matter any more."""
         return self.done_seen or len(self.finished) >= self.expected
+
+    def feed_event(self, data: bytes) -> bytes | None:
+        """Take *data* if it is one whole event with a text and else like those before; return what may leave.
+
+        None: it is not, and nothing has happened; its payload goes to `feed`.
+        """
+        usual = self.usual
+        if usual is None or not (text := usual.text(data)):
+            return None
+        self._lessons = LESSONS
+        self.text_chunks += 1
+        step = self.guard.feed(usual.index, usual.channel, text)
+        if step.release == text and step.cut is None:
+            self.said[usual.index].append(text)
+            return data if usual.same else usual.renamed(data)
+        self._note(usual.index, step.release)
+        self.cut = step.cut
+        if step.cut is not None:
+            self.usual = None
+        return self._rewritten(data[6:-2], {0: [(usual.channel, step.release)]})
 
     def feed(self, payload: bytes) -> bytes:
         """Take one event's payload and return what may leave.
@@ -70,44 +98,43 @@ class AnswerStream:
         """
         if self.done_seen or self.cut is not None:
             return b""
+        out = self.feed_event(event(payload))
+        return self._feed_unusual(payload) if out is None else out
+
+    def _feed_unusual(self, payload: bytes) -> bytes:
         if payload == b"[DONE]":
-            self.done_seen = True
+            self.done_seen, self.usual = True, None
             return b""
         if payload == NOTHING:
             return b""
         if b"\n" in payload:  # several data lines; between JSON tokens a blank says the same
             payload = payload.replace(b"\n", b" ")
-        try:
-            chunk = chunks.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise EngineBroken("The engine sent a stream event that is not an OpenAI chunk.") from error
-        if chunk.error is not None:
-            raise engine_problem(500, payload)
+        chunk = _decoded(payload)
         if chunk.usage is not None:
             self.usage, self.tokens = self.name.restore(payload, chunk.model), chunk.usage
         if not chunk.choices:
             return b""
         self._last_payload = payload
         changes = self._guarded(chunk.choices)
+        self._learn(payload, chunk)
         if changes is None:
             return event(self.name.restore(payload, chunk.model))
         return self._rewritten(payload, changes)
+
+    def _learn(self, payload: bytes, chunk: Chunk) -> None:
+        """Learn from a chunk what the next ones will probably look like."""
+        self.usual = None
+        if self._lessons and self.cut is None and chunk.usage is None and chunk.choices and len(chunk.choices) == 1:
+            self._lessons -= 1
+            self.usual = learn(payload, chunk.choices[0], self.name, chunk.model)
+            if self.usual is not None:
+                self.said.setdefault(self.usual.index, [])
 
     def _guarded(self, choices: list[Choice]) -> dict[int, list[tuple[str, str]]] | None:
         """Ask the guard for each text of a chunk.
 
         None: all of it leaves as it came. Else (channel, text) to write, for each position in the chunk.
         """
-        if len(choices) == 1 and (text := chunks.only_content(choices[0])) is not None:
-            if not text:
-                return None
-            choice = choices[0]
-            self.text_chunks += 1
-            self._channel[choice.index] = "content"
-            step = self.guard.feed(choice.index, "content", text)
-            self._note(choice.index, step.release)
-            self.cut = step.cut
-            return None if step.release == text and step.cut is None else {0: [("content", step.release)]}
         changes: dict[int, list[tuple[str, str]]] = {}
         changed = False
         for position, choice in enumerate(choices):
@@ -209,3 +236,14 @@ class AnswerStream:
             usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         document.update(model=self.name.asked, choices=[], usage=usage)
         return event(msgspec.json.encode(document)) + DONE
+
+
+def _decoded(payload: bytes) -> Chunk:
+    """Return the chunk, or raise what `AnswerStream.feed` raises."""
+    try:
+        chunk = chunks.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EngineBroken("The engine sent a stream event that is not an OpenAI chunk.") from error
+    if chunk.error is not None:
+        raise engine_problem(500, payload)
+    return chunk
