@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard fuzz test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -28,6 +28,14 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.runtime
 	$(BIN)/python bench/run.py $(ARGS)
+
+# The keyword library alone: passes over a question, pieces of a stream, building, memory.
+bench-guard: $(VENV)/.runtime
+	$(BIN)/python bench/guard.py $(ARGS)
+
+# A million ways to cut texts before the stream guard; some minutes.
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/guard.py $(ARGS)
 
 # The locks: every package with its hashes. Made by uv, installed by pip.
 lock:

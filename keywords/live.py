@@ -1,0 +1,323 @@
+"""Terms in a text that is still growing: what has been found, and from where on a term may still be coming.
+
+A piece of a stream is a few characters, so the automaton of the whole texts, which must see a text at once, is no use
+here. Instead each beginning of each term is a key of a table, and the state is the list of beginnings that the text
+ends with: nearly always none or one.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from keywords.context import Term
+from keywords.entry import Action
+from keywords.folding import SPACED, SQUEEZED, Fold, is_word
+
+SLICE = 100
+"""Terms that are entered in one go before the event loop gets its turn."""
+MOST_REMEMBERED = 60_000
+"""Characters whose nature is remembered; whoever makes a model say all of Unicode shall not fill the memory."""
+SYMBOLS = 4
+"""Characters that are looked at for each folded one of an exception: what is put between them counts little."""
+
+
+class Found(NamedTuple):
+    """A term in the text: characters from *start* to before *end*, counted from the text's beginning."""
+
+    term: Term
+    start: int
+    end: int
+
+
+class Table:
+    """The terms of one fold by their literals, and every beginning that is shorter than its term."""
+
+    __slots__ = ("beginnings", "starts", "terms")
+
+    def __init__(self) -> None:
+        self.starts: set[str] = set()
+        """The first characters of all terms."""
+        self.beginnings: set[str] = set()
+        self.terms: dict[str, tuple[Term, ...]] = {}
+
+    def enter(self, term: Term) -> None:
+        """Add a term."""
+        literal = term.literal
+        self.starts.add(literal[0])
+        self.beginnings.update(literal[:end] for end in range(1, len(literal)))
+        self.terms[literal] = (*self.terms.get(literal, ()), term)
+
+
+class Words:
+    """The terms that a growing text is watched for. Immutable."""
+
+    def __init__(self, terms: Iterable[Term], rest: Callable[[], None] = lambda: None) -> None:
+        self.squeezed = Table()
+        self.spaced = Table()
+        self.reach = 0
+        """Characters before a term that an exception may need to see, symbols between them included; 0: none."""
+        for number, term in enumerate(terms):
+            if number % SLICE == 0:
+                rest()
+            self.reach = max(self.reach, term.longest * SYMBOLS)
+            (self.spaced if term.words else self.squeezed).enter(term)
+        self.longest = max(map(len, (*self.squeezed.terms, *self.spaced.terms)), default=0)
+        """Folded characters of the longest term."""
+        self.any = bool(self.longest)
+        self.calm: set[str] = set()
+        """Characters that stand between words and begin no term, as far as they have been met."""
+
+    def learn_calm(self, text: str) -> None:
+        """Remember the characters of *text*, which stand between words, if no term begins with any of them."""
+        if self.squeezed.starts.isdisjoint(SQUEEZED.text(text)) and len(self.calm) < MOST_REMEMBERED:
+            self.calm.update(text)
+
+
+_WORDLESS: set[str] = set()
+
+
+def _is_wordless(text: str) -> bool:
+    """Return whether every character of *text* stands between words, whatever comes before and after."""
+    if _WORDLESS.issuperset(text):
+        return True
+    for character in text:
+        spaced = SPACED[ord(character)]
+        if not spaced or any(map(is_word, spaced)):
+            return False
+        if len(_WORDLESS) < MOST_REMEMBERED:
+            _WORDLESS.add(character)
+    return True
+
+
+class _Waiting(NamedTuple):
+    """A term that has come in full, but not yet what may excuse it: the folded text before it and, so far, after it."""
+
+    found: Found
+    before: str
+    after: str
+
+
+class _Side:
+    """The state of one fold: the beginnings of terms that the text ends with, and the terms that wait."""
+
+    __slots__ = ("begun", "table", "waiting")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.begun: list[tuple[int, str]] = []
+        """Place of the first character, and the folded text from there."""
+        self.waiting: list[_Waiting] = []
+
+    def live(self, otherwise: int) -> int:
+        """Return the first place from which on a term may still be coming; *otherwise* where none may."""
+        if self.begun:
+            otherwise = min(otherwise, self.begun[0][0])
+        if self.waiting:
+            otherwise = min(otherwise, *(found.start for found, _, _ in self.waiting))
+        return otherwise
+
+    def step(self, folded: str, at: int, *, begins: bool) -> list[Found]:
+        """Take one folded character, that of the text's character *at*; return the terms that it completes.
+
+        *begins*: a term may begin with it.
+        """
+        beginnings, terms = self.table.beginnings, self.table.terms
+        come = NONE
+        before = self.begun
+        begun = self.begun = []
+        for start, so_far in before:
+            longer = so_far + folded
+            if longer in beginnings:
+                begun.append((start, longer))
+            if longer in terms:
+                come = [*come, *(Found(term, start, at + 1) for term in terms[longer])]
+        if begins:
+            if folded in beginnings:
+                begun.append((at, folded))
+            if folded in terms:
+                come = [*come, *(Found(term, at, at + 1) for term in terms[folded])]
+        return come
+
+    def decide(self, folded: str) -> list[Found]:
+        """Take one folded character behind the terms that wait; return those that it makes certain."""
+        come: list[Found] = []
+        waiting, self.waiting = self.waiting, []
+        for found, before, after in waiting:
+            self.settle(_Waiting(found, before, after + folded), come)
+        return come
+
+    def settle(self, one: _Waiting, come: list[Found]) -> None:
+        """Let a term come, wait or go, by what stands around it."""
+        term = one.found.term
+        if term.words and one.after and is_word(one.after[0]):
+            return
+        if term.excused(one.before, one.after):
+            return
+        if (term.words and not one.after) or term.undecided(one.before, one.after):
+            self.waiting.append(one)
+        else:
+            come.append(one.found)
+
+    def finish(self) -> list[Found]:
+        """Return what the end of the text makes certain."""
+        waiting, self.waiting, self.begun = self.waiting, [], []
+        return [found for found, _, _ in waiting]
+
+
+class Scanner:
+    """The state of one growing text: `feed` it piece by piece, then `finish` it.
+
+    It reads up to the first term whose entry blocks; then it has `ended`, and takes nothing more.
+    """
+
+    __slots__ = (
+        "_base",
+        "_blank",
+        "_in_word",
+        "_raw",
+        "_recent",
+        "_spaced",
+        "_squeezed",
+        "at",
+        "ended",
+        "held",
+        "live",
+        "passed",
+        "words",
+    )
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self.at = 0
+        """Characters read so far."""
+        self.live = 0
+        """The place from where on a term may still be coming; once ended, from where on nothing may leave."""
+        self.held = ""
+        """The text from there."""
+        self.passed = ""
+        """What the last `feed` has let go: no term can begin in it any more."""
+        self.ended = False
+        self._squeezed = _Side(words.squeezed)
+        self._spaced = _Side(words.spaced)
+        self._in_word = False
+        self._blank = False
+        self._recent = ""
+        """What stands before `held`, as far as an exception may need it."""
+        self._raw = ""
+        self._base = 0
+
+    def feed(self, text: str) -> list[Found]:
+        """Read *text* on; return the terms that have come, in the order in which that became certain."""
+        words = self.words
+        if not self.held and text and words.calm.issuperset(text):
+            self.at = self.live = self.at + len(text)
+            self._in_word, self._blank = False, SPACED[ord(text[-1])][-1] == " "
+            self.passed = text
+            if words.reach:
+                self._forget(text)
+            return NONE
+        raw = self._raw = self.held + text
+        base = self._base = self.live
+        squeezed, spaced = self._squeezed, self._spaced
+        wordless = not (spaced.begun or spaced.waiting) and _is_wordless(text)
+        found = self._read(text, wordless=wordless)
+        begun = squeezed.begun
+        if squeezed.waiting or spaced.begun or spaced.waiting or self.ended:
+            live = spaced.live(squeezed.live(self.at))
+            if self.ended:
+                live = min(live, _first(found, live))
+        elif begun:
+            live = begun[0][0]
+        else:
+            live = self.at
+            if wordless:
+                words.learn_calm(text)
+        self.live = live
+        self.passed, self.held = raw[: live - base], raw[live - base :]
+        if words.reach:
+            self._forget(self.passed)
+        return found
+
+    def finish(self) -> list[Found]:
+        """End the text; return the terms that only its end makes certain."""
+        self._raw, self._base = self.held, self.live
+        found = self._exact([*self._squeezed.finish(), *self._spaced.finish()])
+        self.live = _first(found, self.at)
+        self.ended = self.live < self.at
+        self.passed, self.held = self._raw[: self.live - self._base], self._raw[self.live - self._base :]
+        return found
+
+    def feed_clear(self, text: str) -> list[Found]:
+        """Read *text* on, of which it is known that no term stands in it in full; nothing may be held."""
+        tail = len(text) - self.words.longest * SYMBOLS
+        before = SPACED.text(text[: max(tail, 0)])
+        if not before or min(len(SQUEEZED.text(text[tail:])), len(SPACED.text(text[tail:]))) < self.words.longest:
+            return self.feed(text)
+        self.at = self.live = self.at + tail
+        self._in_word, self._blank = is_word(before[-1]), before[-1] == " "
+        if self.words.reach:
+            self._forget(text[:tail])
+        found = self.feed(text[tail:])
+        self.passed = text[:tail] + self.passed
+        return found
+
+    def _read(self, text: str, *, wordless: bool) -> list[Found]:
+        """Read up to the end of *text* or the first term that blocks; *wordless*: the spaced fold has no part in it."""
+        squeezed, starts = self._squeezed, self._squeezed.table.starts
+        found: list[Found] = []
+        for at, character in enumerate(text, self.at):
+            point = ord(character)
+            come = NONE if wordless else self._read_spaced(SPACED[point], at)
+            for folded in SQUEEZED[point]:
+                begins = folded in starts
+                if begins or squeezed.begun or squeezed.waiting:
+                    complete = squeezed.step(folded, at, begins=begins)
+                    if complete or squeezed.waiting:
+                        come = come + self._settled(squeezed, SQUEEZED, folded, complete)
+            if come and (come := self._exact(come)):
+                found += come
+                if any(one.term.entry.action is Action.BLOCK for one in come):
+                    self.at, self.ended = at + 1, True
+                    return found
+        self.at += len(text)
+        if wordless and text:
+            self._in_word, self._blank = False, SPACED[ord(text[-1])][-1] == " "
+        return found
+
+    def _read_spaced(self, spaced: str, at: int) -> list[Found]:
+        side, come = self._spaced, NONE
+        for folded in spaced:
+            blank = folded == " "
+            if blank and self._blank:
+                continue
+            begins = not self._in_word and folded in side.table.starts
+            if begins or side.begun or side.waiting:
+                complete = side.step(folded, at, begins=begins)
+                if complete or side.waiting:
+                    come = come + self._settled(side, SPACED, folded, complete)
+            self._blank, self._in_word = blank, (folded.isascii() and not blank) or is_word(folded)
+        return come
+
+    def _settled(self, side: _Side, fold: Fold, folded: str, complete: list[Found]) -> list[Found]:
+        """Return which terms *folded* makes certain: of those that wait, and of those that are *complete* with it."""
+        come = side.decide(folded) if side.waiting else []
+        for found in complete:
+            before = ""
+            if found.term.windows:
+                before = fold.text((self._recent + self._raw[: found.start - self._base])[-self.words.reach :])
+            side.settle(_Waiting(found, before, ""), come)
+        return come
+
+    def _exact(self, found: list[Found]) -> list[Found]:
+        base = self._base
+        return [one for one in found if one.term.is_exact(self._raw[one.start - base : one.end - base])]
+
+    def _forget(self, text: str) -> None:
+        self._recent = (self._recent + text)[-self.words.reach :]
+
+
+NONE: list[Found] = []
+
+
+def _first(found: list[Found], otherwise: int) -> int:
+    """Return where the first term of *found* that blocks begins; *otherwise* where none does."""
+    return min((one.start for one in found if one.term.entry.action is Action.BLOCK), default=otherwise)
