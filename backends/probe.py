@@ -45,6 +45,7 @@ class Probe:
         base = f"{'https' if where.tls else 'http'}://{host}:{where.port}{where.base_path}"
         # no proxy from the environment: it would answer for the engine
         self._client = httpx.AsyncClient(base_url=base, headers=headers, timeout=SECONDS, trust_env=False)
+        self._last: httpx.Response | None = None
 
     async def __aenter__(self) -> Self:
         """Open."""
@@ -73,10 +74,23 @@ class Probe:
             return tuple(str(entry["id"]) for entry in response.json()["data"])
         return ()
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last question was answered, and refused for want of the right key."""
+        return self._last is not None and self._last.status_code in {401, 403}
+
+    def complaint(self) -> str:
+        """Return what came of the last question, as the reason why an external engine cannot be used."""
+        if self._last is None:
+            return "nobody answers at its url"
+        hint = ": is `api_key` right?" if self.refused else ""
+        return f"GET {self._last.url.path} answered {self._last.status_code}{hint}"
+
     async def _get(self, path: str) -> httpx.Response | None:
+        self._last = None
         with contextlib.suppress(httpx.HTTPError):
-            return await self._client.get(path)
-        return None
+            self._last = await self._client.get(path)
+        return self._last
 
 
 def served_name(deployment: Deployment, served: tuple[str, ...]) -> str:

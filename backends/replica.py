@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 MISSES = 3
 """Probes in a row that a ready replica may miss."""
+PORT_SECONDS = 10.0
+"""Beside the grace of an engine that is still stopping, for its port to become free. After the owner was killed, its
+engine goes on for so long."""
 SETTLED = {ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED}
 """States that stay until something happens; the others are on their way to one of these."""
 
@@ -27,7 +30,7 @@ class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
     *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *clock*,
-    *back_off* and *poll_seconds* (while starting, while ready) are arguments for the tests' sake.
+    *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests' sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -40,6 +43,7 @@ class Replica:
         clock: Callable[[], float] = time.monotonic,
         back_off: Sequence[float] = BACK_OFF,
         poll_seconds: tuple[float, float] = (0.1, 5.0),
+        port_seconds: float = PORT_SECONDS,
     ) -> None:
         self.deployment = deployment
         self.id = f"{deployment.model}#{index}"
@@ -48,6 +52,7 @@ class Replica:
         self.clock = clock
         self.back_off = back_off
         self.poll_seconds = poll_seconds
+        self.port_seconds = deployment.stop_grace_seconds + port_seconds
         self.created = int(time.time())
         self.state = ReplicaState.STOPPED
         self.last_error: StartFailed | None = None
@@ -106,6 +111,7 @@ class Replica:
             slots=self.family.slots(self.deployment),
             notices_late=self.family.notices_late,
             max_in_flight=self.deployment.max_in_flight,
+            tasks=self.deployment.tasks,
             created=self.created,
         )
 
@@ -148,7 +154,7 @@ class Replica:
             self._set(ReplicaState.STARTING, StartFailed(f"{self.id}: {reason}", self.process.tail()))
             await self.process.stop()
             error = StartFailed(f"{self.id}: {reason}", self.process.tail())
-            log.warning("%s", error)
+            log.warning("%s; its log: %s", error, self.process.log)
             if pause is None:
                 self._set(ReplicaState.FAILED, error)
                 return
@@ -159,8 +165,7 @@ class Replica:
         if self.family.command is None:
             return
         host, port = self.deployment.host, self.deployment.port or free_port(self.deployment.host)
-        if not is_free(host, port):  # else whoever listens there would be taken for the engine
-            raise StartFailed(f"port {port} of {host} is taken by another process")
+        await self._until_free(host, port)
         self.address = address(self.deployment, port)
         await self.process.start(self.family.command(self.deployment, port))
         seconds = self.deployment.start_timeout_seconds
@@ -171,6 +176,19 @@ class Replica:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
         if ended is not None:
             raise StartFailed(f"the engine ended with {ended} while it started")
+
+    async def _until_free(self, host: str, port: int) -> None:
+        """Wait for a port that an engine before this one may still have. Raises `StartFailed`."""
+        if is_free(host, port):
+            return
+        taken = f"port {port} of {host} is taken by another process"
+        log.warning("%s: %s; waiting %g s for it", self.id, taken, self.port_seconds)
+        try:
+            async with asyncio.timeout(self.port_seconds):
+                while not is_free(host, port):  # noqa: ASYNC110 - the kernel sends no event
+                    await asyncio.sleep(self.poll_seconds[0])
+        except TimeoutError:  # whoever listens there would be taken for the engine
+            raise StartFailed(taken) from None
 
     async def _until_lost(self) -> str:
         """Return why the replica is not ready any more: its process ended, or it missed its probes."""
@@ -210,18 +228,24 @@ class Replica:
         misses = MISSES - 1  # before it answers for the first time, one miss is enough to say so
         async with Probe(self.deployment, self.address) as probe:
             while True:
-                if await probe.healthy(self.family.health_path, MODELS_PATH):
-                    misses = 0
-                    await self._found(probe)
-                else:
-                    misses += 1
+                trouble = await self._trouble(probe)
+                misses = 0 if trouble is None else misses + 1
                 if misses >= MISSES:
-                    self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: nobody answers at its url"))
+                    self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {trouble}"))
                 await asyncio.sleep(self.poll_seconds[1])
 
-    async def _found(self, probe: Probe) -> None:
-        """Note that an external engine answers, and under which name it serves."""
+    async def _trouble(self, probe: Probe) -> str | None:
+        """Return why an external engine cannot be used; None: it can, and the name under which it serves is noted.
+
+        Its health may be open to everybody (vLLM's is) while the rest wants a key: so one question is asked with it.
+        """
+        if not await probe.healthy(self.family.health_path, MODELS_PATH):
+            return probe.complaint()
         if self.state is ReplicaState.READY:
-            return
-        self.served_name = served_name(self.deployment, await probe.models())
+            return None
+        name = served_name(self.deployment, await probe.models())
+        if probe.refused:
+            return probe.complaint()
+        self.served_name = name
         self._set(ReplicaState.READY)
+        return None

@@ -12,7 +12,7 @@ from backends.errors import UnknownModel
 from gateway import metrics
 from gateway.keys import Caller, KeyRefused
 from gateway.problems import INTERNAL, Problem, of
-from gateway.relay import wire
+from gateway.relay import moderations, wire
 from gateway.relay.message import HttpReply, Incoming
 from gateway.relay.relay import Relay
 from gateway.services import Services
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = (
     *(("POST", route.path, "relay") for route in wire.ROUTES),
+    ("POST", "/v1/moderations", "moderations"),
     ("GET", "/v1/models", "models"),
     ("GET", "/v1/models/{id}", "model"),
     ("GET", "/healthz", "health"),
@@ -29,7 +30,14 @@ ROUTES = (
 )
 """Method, path and handler (a method of `App`) of every route that a client can reach."""
 
+OUR_OWN = frozenset({"models", "model", "health", "ready", "metrics", "moderations"})
+"""Handlers that pass on no word of a model, nor one to a model; every other must be the relay, which guards both."""
+
 MODEL_PATH = "/v1/models/"
+
+
+class UnguardedRoute(Exception):
+    """A route would reach a model around the guard; the gateway does not start with it."""
 
 
 class Answer(NamedTuple):
@@ -46,8 +54,14 @@ class App:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.relay = Relay(services)
-        self._posts = {route.path.encode(): route for route in wire.ROUTES}
-        self._gets = {path: getattr(self, f"_{name}") for method, path, name in ROUTES if method == "GET"}
+        relayed = {route.path: route for route in wire.ROUTES}
+        for method, path, name in ROUTES:
+            if name not in OUR_OWN and not (name == "relay" and method == "POST" and path in relayed):
+                raise UnguardedRoute(f"{method} {path}")
+        self._posts = {path.encode(): route for path, route in relayed.items()}
+        self._own: dict[tuple[str, str], Handler] = {
+            (method, path): getattr(self, f"_{name}") for method, path, name in ROUTES if name in OUR_OWN
+        }
 
     def admit(self, incoming: Incoming) -> None:
         """Refuse a large body whose key is refused anyway."""
@@ -63,7 +77,7 @@ class App:
             await self.relay.answer(route, incoming, reply)
             return
         try:
-            answer = await self._get(incoming)
+            answer = await self._answer_ourselves(incoming)
             reply.start(answer.status, [(b"content-type", answer.content_type)], len(answer.body))
             reply.finish(answer.body)
         except Exception as error:
@@ -74,16 +88,21 @@ class App:
             reply.start(problem.status, problem.headers(), len(body))
             reply.finish(body)
 
-    async def _get(self, incoming: Incoming) -> Answer:
-        path, method = incoming.path, incoming.method
+    async def _answer_ourselves(self, incoming: Incoming) -> Answer:
+        path, method = incoming.path, "GET" if incoming.method == "HEAD" else incoming.method
         if path == MODEL_PATH:
             path = MODEL_PATH.rstrip("/")
-        known = path in self._gets or path.startswith(MODEL_PATH)
-        if method not in {"GET", "HEAD"} or not known:
-            allowed = "GET" if known else "POST" if path.encode() in self._posts else None
-            raise _no_route(method, path, allowed)
-        handler: Handler = self._gets.get(path, self._model)
+        handler = self._own.get((method, path))
+        if handler is None and method == "GET" and path.startswith(MODEL_PATH):
+            handler = self._model
+        if handler is None:
+            raise _no_route(incoming.method, path)
         return await handler(incoming)
+
+    async def _moderations(self, incoming: Incoming) -> Answer:
+        self._caller(incoming)
+        self.relay.check_ready()
+        return _json(200, await moderations.answer(incoming.body, self.services.stages.policy))
 
     async def _models(self, incoming: Incoming) -> Answer:
         caller = self._caller(incoming)
@@ -111,12 +130,12 @@ class App:
     async def _ready(self, incoming: Incoming) -> Answer:
         del incoming
         models = self.services.states()
-        ready = "ready" in models.values() and self.services.has_keys
+        ready = "ready" in models.values() and self.services.has_keys and self.services.has_library
         return _json(200 if ready else 503, {"status": "ready" if ready else "not ready", "models": models})
 
     async def _metrics(self, incoming: Incoming) -> Answer:
         if not self.services.settings.metrics_public:
-            raise _no_route("GET", incoming.path, None)
+            raise Problem(404, f"There is no GET {incoming.path} here.", code="route_not_found")
         self.services.flush_metrics()
         body = await asyncio.to_thread(self.services.metrics.render)
         return Answer(200, body, metrics.CONTENT_TYPE)
@@ -129,9 +148,10 @@ def _json(status: int, document: Any) -> Answer:
     return Answer(status, msgspec.json.encode(document))
 
 
-def _no_route(method: str, path: str, allowed: str | None) -> Problem:
-    if allowed is not None:
-        return Problem(405, f"{path} wants {allowed}, not {method}.", code="method_not_allowed")
+def _no_route(method: str, path: str) -> Problem:
+    allowed = [known for known, route, _ in ROUTES if path == route] or ["GET"] * path.startswith(MODEL_PATH)
+    if allowed:
+        return Problem(405, f"{path} wants {allowed[0]}, not {method}.", code="method_not_allowed")
     if path.startswith("/v1/v1/"):
         hint = f" The base URL already ends in /v1: ask for {path.removeprefix('/v1')}."
     elif f"/v1{path}" in {known for _, known, _ in ROUTES}:

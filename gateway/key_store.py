@@ -1,20 +1,23 @@
 """Keys as people manage them: made, listed, changed, rotated, disabled. SQL owns them; the workers get a copy."""
 
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.keys import SHORTEST_SECRET, Publish, digest, mask, new_secret, now, ring_entry
-from gateway.settings import Settings, SettingsInvalid
-from gateway.state.sql import admin_keys, client_keys
+from gateway.keys import DEFAULT_TENANT, Publish, digest, mask, new_secret, now, ring_entry
+from gateway.settings import Settings
+from gateway.state.sql import admin_keys, client_keys, key_changes, retired_keys
+
+log = logging.getLogger(__name__)
 
 FIRST = "first"
 """Name of the keys that the gateway makes for itself at its first start."""
-DEFAULT_TENANT = "default"
 CHANGEABLE = (
     "name",
     "tenant",
@@ -22,6 +25,8 @@ CHANGEABLE = (
     "trusts_user_header",
     "exempt",
     "allows_remote_images",
+    "content_label",
+    "label_agreement",
     "limits",
     "expires_at",
 )
@@ -29,6 +34,13 @@ CHANGEABLE = (
 
 class UnknownKey(Exception):
     """There is no key with this id."""
+
+
+class AgreementMissing(Exception):
+    """A key may do without labels only by an agreement, whose id it then carries (标识办法, article 9)."""
+
+    def __init__(self) -> None:
+        super().__init__("`label_agreement` is missing: without labels only by an agreement with the user.")
 
 
 class NameTaken(Exception):
@@ -42,14 +54,17 @@ def _shown(row: RowMapping) -> dict[str, Any]:
 
 
 class KeyStore:
-    """The client keys. *publish* is called with the workers' copy after every change."""
+    """The client keys. *publish* is called after every change, and then publishes `document`, as it is by then."""
 
     def __init__(self, engine: AsyncEngine, publish: Publish) -> None:
         self.engine = engine
         self.publish = publish
 
     async def create(self, fields: Mapping[str, Any], secret: str | None = None) -> tuple[dict[str, Any], str]:
-        """Make a key from *fields* (`CHANGEABLE`); return what may be shown, and the secret. Raises `NameTaken`."""
+        """Make a key from *fields* (`CHANGEABLE`); return what may be shown, and the secret.
+
+        Raises `NameTaken` and `AgreementMissing`.
+        """
         secret = secret or new_secret()
         values = {
             "id": f"key_{secrets.token_hex(8)}",
@@ -58,18 +73,21 @@ class KeyStore:
             "trusts_user_header": False,
             "exempt": False,
             "allows_remote_images": False,
+            "content_label": "interface",
             "limits": {},
             "created_at": now(),
             **{name: value for name, value in fields.items() if value is not None},
             "digest": digest(secret),
             "prefix": mask(secret),
         }
+        _check_label(values)
         try:
             async with self.engine.begin() as connection:
                 await connection.execute(insert(client_keys).values(values))
+                await _count_change(connection)
         except IntegrityError:
             raise NameTaken(f"The tenant `{values['tenant']}` already has a key named `{values['name']}`.") from None
-        await self._publish()
+        await self.publish()
         return await self.get(values["id"]), secret
 
     async def list(self, limit: int, after: str | None = None) -> list[dict[str, Any]]:
@@ -85,15 +103,17 @@ class KeyStore:
         return _shown(await self._row(key_id))
 
     async def change(self, key_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Change some of `CHANGEABLE`. Raises `UnknownKey` and `NameTaken`."""
-        return await self._set(key_id, {name: fields[name] for name in CHANGEABLE if name in fields})
+        """Change some of `CHANGEABLE`. Raises `UnknownKey`, `NameTaken` and `AgreementMissing`."""
+        changes = {name: fields[name] for name in CHANGEABLE if name in fields}
+        _check_label({**await self._row(key_id), **changes})
+        return await self._set(key_id, changes)
 
     async def rotate(self, key_id: str, grace_seconds: int = 0) -> tuple[dict[str, Any], str]:
         """Give a key a new secret; the old one goes on working for *grace_seconds*. Raises `UnknownKey`."""
         row, secret = await self._row(key_id), new_secret()
         old = {"old_digest": row["digest"], "old_until": now() + grace_seconds} if grace_seconds else {}
         values = {"old_digest": None, "old_until": None, **old, "digest": digest(secret), "prefix": mask(secret)}
-        return await self._set(key_id, values), secret
+        return await self._set(key_id, values, retired=row["digest"]), secret
 
     async def disable(self, key_id: str) -> dict[str, Any]:
         """Refuse a key from now on. Raises `UnknownKey`."""
@@ -103,10 +123,16 @@ class KeyStore:
         """Accept a disabled key again. Raises `UnknownKey`."""
         return await self._set(key_id, {"disabled_at": None})
 
+    async def generation(self) -> object:
+        """Return what changes with every change of a key, in whatever process it was made."""
+        async with self.engine.connect() as connection:
+            return (await connection.execute(select(key_changes.c.number))).scalar()
+
     async def document(self) -> dict[str, Any]:
         """Return the workers' copy: digest → what the ring needs; disabled keys are not in it."""
+        enabled = select(client_keys).where(client_keys.c.disabled_at.is_(None)).order_by(client_keys.c.number)
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(select(client_keys).where(client_keys.c.disabled_at.is_(None)))).mappings()
+            rows = (await connection.execute(enabled)).mappings()
             entries: dict[str, Any] = {}
             for row in rows:
                 entry = entries[row["digest"]] = ring_entry(dict(row))
@@ -116,15 +142,24 @@ class KeyStore:
         return entries
 
     async def assert_first(self, secret: str | None) -> str | None:
-        """Have at least one key; a *secret* that is given is made sure to work. Return a secret that was made."""
+        """Have at least one key, *secret* if it is given. Return a secret that was made.
+
+        It is given at each start, so it is made a key once: one that was disabled or rotated since stays so.
+        """
+        known = select(client_keys.c.name, client_keys.c.digest, client_keys.c.old_digest, client_keys.c.disabled_at)
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(select(client_keys.c.id, client_keys.c.name, client_keys.c.digest))).all()
+            rows = (await connection.execute(known)).all()
+            retired = set((await connection.execute(select(retired_keys.c.digest))).scalars())
         if secret is None:
             return (await self.create({"name": FIRST}))[1] if not rows else None
-        known = next((row.id for row in rows if row.digest == digest(secret)), None)
-        if known is not None:
-            await self.enable(known)
+        if digest(secret) in retired | {row.old_digest for row in rows}:
+            log.warning("client_key: this key was rotated; its old secret stays refused")
             return None
+        for row in rows:
+            if row.digest == digest(secret):
+                if row.disabled_at is not None:
+                    log.warning("client_key: the key `%s` is disabled, and stays so", row.name)
+                return None
         taken = {row.name for row in rows}
         name = next(name for name in (FIRST, *(f"{FIRST}-{i}" for i in range(2, 10_000))) if name not in taken)
         await self.create({"name": name}, secret)
@@ -137,19 +172,28 @@ class KeyStore:
             raise UnknownKey(f"There is no key `{key_id}`.")
         return row
 
-    async def _set(self, key_id: str, values: dict[str, Any]) -> dict[str, Any]:
+    async def _set(self, key_id: str, values: dict[str, Any], retired: str | None = None) -> dict[str, Any]:
         await self._row(key_id)
         if values:
             try:
                 async with self.engine.begin() as connection:
                     await connection.execute(update(client_keys).where(client_keys.c.id == key_id).values(values))
+                    if retired is not None:
+                        await connection.execute(insert(retired_keys).values(digest=retired, retired_at=now()))
+                    await _count_change(connection)
             except IntegrityError:
                 raise NameTaken(f"The tenant already has a key named `{values.get('name')}`.") from None
-            await self._publish()
+            await self.publish()
         return await self.get(key_id)
 
-    async def _publish(self) -> None:
-        await self.publish(await self.document())
+
+def _check_label(values: Mapping[str, Any]) -> None:
+    if values["content_label"] == "none" and not values.get("label_agreement"):
+        raise AgreementMissing
+
+
+async def _count_change(connection: AsyncConnection) -> None:
+    await connection.execute(update(key_changes).values(number=key_changes.c.number + 1))
 
 
 class AdminKeys:
@@ -185,16 +229,11 @@ class AdminKeys:
 async def ensure_first_keys(store: KeyStore, admins: AdminKeys, settings: Settings) -> dict[str, str]:
     """Make the first admin and client key, or take them from the settings; return those made: kind → secret."""
     made = {
-        "admin": await admins.assert_first(_chosen(settings.admin_key, "GATEWAY_ADMIN_KEY")),
-        "client": await store.assert_first(_chosen(settings.client_key, "GATEWAY_CLIENT_KEY")),
+        "admin": await admins.assert_first(_secret(settings.admin_key)),
+        "client": await store.assert_first(_secret(settings.client_key)),
     }
     return {kind: secret for kind, secret in made.items() if secret is not None}
 
 
-def _chosen(secret: Any, setting: str) -> str | None:
-    if secret is None:
-        return None
-    text: str = secret.get_secret_value()
-    if len(text) < SHORTEST_SECRET or not text.isascii() or not text.isprintable() or " " in text:
-        raise SettingsInvalid(f"{setting}: at least {SHORTEST_SECRET} printable ASCII characters without blanks")
-    return text
+def _secret(given: SecretStr | None) -> str | None:
+    return given.get_secret_value() if given is not None else None

@@ -13,10 +13,16 @@ import msgspec
 PREFIX = "sk-gw-"
 SHORTEST_SECRET = 16
 """Characters of a key that somebody chose; ours have 43 random ones."""
+DEFAULT_TENANT = "default"
 CACHE_SIZE = 4096
+"""Keys that a worker finds without hashing."""
+LONGEST_CACHED = 256
+"""Bytes; longer keys are hashed each time, so that the cache is bounded in bytes too."""
 INDEXED = 16
 """Characters of a digest by which a key is found; the whole is then compared in constant time."""
 _BEARER = re.compile(rb"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
+_USUAL = (b"Bearer ", b"bearer ")
+_UNPRINTABLE = re.compile(r"[^!-~]")
 
 
 class KeyRefused(Exception):
@@ -53,7 +59,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     key_id: str
     name: str
-    """A label of the metrics."""
+    """Unique within its tenant."""
     tenant: str
     models: tuple[str, ...] = ()
     """Public names of the models it may use; none: all."""
@@ -63,9 +69,16 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its people are never struck (red team, service keys)."""
     allows_remote_images: bool = False
     """Whether its messages may carry URLs that an engine would fetch."""
+    content_label: str = "interface"
+    """``interface``, ``suffix`` or ``none``: how generated text is labelled."""
     limits: Limits = Limits()
     expires_at: int | None = None
     """Unix time."""
+
+    @property
+    def label(self) -> str:
+        """Return the key's name as metrics and lists show it: with its tenant, where that is not the default one."""
+        return self.name if self.tenant in {"", DEFAULT_TENANT} else f"{self.tenant}/{self.name}"
 
     def may_use(self, model: str) -> bool:
         """Return whether *model*, a public name, is open to this key."""
@@ -90,7 +103,8 @@ def digest(secret: str) -> str:
 
 
 def mask(secret: str) -> str:
-    """Return enough of a key to recognise it, and too little to use it."""
+    """Return enough of a key to recognise it, and too little to use it; what no key may have is a question mark."""
+    secret = _UNPRINTABLE.sub("?", secret)
     return f"{secret[:8]}…{secret[-4:]}" if len(secret) >= 2 * SHORTEST_SECRET else f"{secret[:3]}…"
 
 
@@ -104,7 +118,9 @@ class KeyRing:
 
     def caller(self, authorization: bytes | None, now: float) -> Caller:
         """Return who sends this header at *now* (Unix seconds). Raises `KeyRefused`."""
-        caller = self._cache.get(authorization) if authorization is not None else None
+        caller = None
+        if authorization is not None and authorization[:7] in _USUAL:
+            caller = self._cache.get(authorization[7:])
         if caller is None:
             caller = self._look_up(authorization)
         if caller.expires_at is not None and now >= caller.expires_at:
@@ -112,9 +128,12 @@ class KeyRing:
         return caller
 
     def _look_up(self, authorization: bytes | None) -> Caller:
+        """Find the key of any spelling of the header; it is remembered as one."""
         found = _BEARER.fullmatch(authorization or b"")
-        if authorization is None or found is None:
+        if found is None:
             raise MissingKey
+        if (cached := self._cache.get(found[1])) is not None:
+            return cached
         secret = found[1].decode("utf-8", "surrogateescape")
         name = digest(secret)
         stored, caller = self._callers.get(name[:INDEXED], ("", NOBODY))
@@ -122,11 +141,12 @@ class KeyRing:
             raise WrongKey(secret)
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
-        self._cache[authorization] = caller
+        if len(found[1]) <= LONGEST_CACHED:
+            self._cache[found[1]] = caller
         return caller
 
 
-Publish = Callable[[dict[str, Any]], Awaitable[object]]
+Publish = Callable[[], Awaitable[object]]
 
 
 def ring_entry(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +159,7 @@ def ring_entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "trusts_user_header": row["trusts_user_header"],
         "exempt": row["exempt"],
         "allows_remote_images": row["allows_remote_images"],
+        "content_label": row["content_label"],
         "limits": row["limits"],
         "expires_at": row["expires_at"],
     }

@@ -2,6 +2,10 @@
 
 import logging
 import sys
+from typing import TextIO
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
+CLEAR_LINE = "\r\x1b[K"
 
 
 def configure() -> None:
@@ -9,7 +13,12 @@ def configure() -> None:
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s",
+        format=line_format(sys.stderr),
     )
     for noisy in ("uvicorn.error", "httpx", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def line_format(stream: TextIO) -> str:
+    """Return the format of a line; on a terminal it first clears the progress that any of the processes may show."""
+    return f"{CLEAR_LINE if stream.isatty() else ''}{FORMAT}"

@@ -2,8 +2,8 @@
 
 Turns add to plain numbers of this process (well under a microsecond each); `Metrics.flush` moves them into
 prometheus_client once a second and before each scrape. Several workers share one directory of memory-mapped files, so
-that a scrape of any of them shows all. No label has unbounded values: models, replicas and key names are the
-operator's own, routes and outcomes are fixed.
+that a scrape of any of them shows all. What each metric says of itself is its meaning in docs/metrics.md. No label
+has unbounded values: models, replicas and key names are the operator's own, routes and outcomes are fixed.
 """
 
 import os
@@ -15,12 +15,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.audit.record import Turn
+from keywords.entry import Entry
+from policies.keyword_policy import Where
+from policies.verdict import Action
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 INTER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5)
 ADDED = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5)
+
+MOST_TOKENS = 10**9
+"""Of one turn; an engine may report any number, negative ones and such as no float holds, too."""
+
+ADDED_TEXT = "spent in the gateway itself: until the engine is asked, and, of whole answers, in handling what it says"
 
 
 class BulkHistogram(Histogram):
@@ -52,9 +60,10 @@ class Tally:
     def move(self, child: Any) -> None:
         """Move what was counted into *child*, a labelled `BulkHistogram`."""
         if any(self.counts):
-            child.add(self.counts, self.total)
-            self.counts = [0] * len(self.counts)
+            counts, total = self.counts, self.total
+            self.counts = [0] * len(counts)  # first: what cannot be moved must not come again
             self.total = 0.0
+            child.add(counts, total)
 
 
 class ReplicaNumbers:
@@ -84,29 +93,54 @@ class Metrics:
             return BulkHistogram(name, text, labels, buckets=bounds, registry=registry)
 
         self.requests = Counter(
-            "gateway_requests", "Turns by how they ended.", ("route", "model", "key", "outcome"), registry=registry
+            "gateway_requests", "answered requests", ("route", "model", "key", "outcome"), registry=registry
         )
-        self.first_token = histogram("gateway_time_to_first_token_seconds", "From request to first event.", SECONDS)
-        self.inter_token = histogram("gateway_inter_token_seconds", "Between two events of a stream.", INTER_TOKEN)
-        self.duration = histogram("gateway_request_seconds", "From request to the answer's last byte.", SECONDS)
-        self.added = histogram("gateway_added_seconds", "Spent in the gateway itself, engine excluded.", ADDED)
-        self.prompt_tokens = Counter("gateway_prompt_tokens", "Tokens in.", labels, registry=registry)
-        self.completion_tokens = Counter("gateway_completion_tokens", "Tokens out.", labels, registry=registry)
+        self.first_token = histogram(
+            "gateway_time_to_first_token_seconds", "from request to first event of a stream", SECONDS
+        )
+        self.inter_token = histogram(
+            "gateway_inter_token_seconds", "between two reads of a stream that brought events", INTER_TOKEN
+        )
+        self.duration = histogram("gateway_request_seconds", "from request to the answer's last byte", SECONDS)
+        self.added = histogram("gateway_added_seconds", ADDED_TEXT, ADDED)
+        self.prompt_tokens = Counter("gateway_prompt_tokens", "tokens in", labels, registry=registry)
+        self.completion_tokens = Counter("gateway_completion_tokens", "tokens out", labels, registry=registry)
         self.tokens_per_second = Gauge(
             "gateway_tokens_per_second",
-            "Tokens out per second, over the last flushes.",
+            "tokens out of answers that ended in the last second",
             labels,
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.in_flight = Gauge(
             "gateway_in_flight_requests",
-            "Requests at engines now.",
+            "requests at the engine now",
             labels,
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self.build = Gauge("gateway_build_info", "1.", ("version",), registry=registry, multiprocess_mode="liveall")
+        self.build = Gauge(
+            "gateway_build_info",
+            "1, of the version that runs",
+            ("version",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.keyword_hits = Counter(
+            "gateway_keyword_hits",
+            "entries of the keyword library found: in the newest words (`question`), around them (`context`),"
+            " in the `answer`",
+            ("where", "action", "risk"),
+            registry=registry,
+        )
+        self.canary_verdicts = Counter(
+            "gateway_keywords_canary_verdicts",
+            "verdicts on questions while a version of the keyword library is a canary: the live one's and the canary's",
+            ("live", "canary"),
+            registry=registry,
+        )
+        self._canary_verdicts: dict[tuple[str, str], int] = {}
+        self._keyword_hits: dict[tuple[str, str, str], int] = {}
         self._replicas: dict[str, ReplicaNumbers] = {}
         self._turns: dict[tuple[str, str, str, str], int] = {}
         self._flushed = 0.0
@@ -120,35 +154,52 @@ class Metrics:
 
     def turn(self, turn: Turn) -> None:
         """Count a turn that has ended."""
-        labels = (turn.route, turn.model, turn.caller.name, turn.outcome.value)
+        labels = (turn.route, turn.model, turn.caller.label, turn.outcome.value)
         self._turns[labels] = self._turns.get(labels, 0) + 1
         if not turn.replica:
             return
         numbers = self.replica(turn.model, turn.replica)
-        numbers.prompt_tokens += turn.prompt_tokens
-        numbers.completion_tokens += turn.completion_tokens
+        numbers.prompt_tokens += min(max(turn.prompt_tokens, 0), MOST_TOKENS)
+        numbers.completion_tokens += min(max(turn.completion_tokens, 0), MOST_TOKENS)
         numbers.added.observe(turn.added_seconds)
         if turn.first_token_seconds is not None:
             numbers.first_token.observe(turn.first_token_seconds)
         if turn.seconds is not None:
             numbers.total.observe(turn.seconds)
 
+    def keyword(self, where: Where, entry: Entry) -> None:
+        """Count an entry of the keyword library that was found."""
+        labels = (where.value, entry.action.value, entry.risk)
+        self._keyword_hits[labels] = self._keyword_hits.get(labels, 0) + 1
+
+    def canary_verdict(self, live: Action, canary: Action) -> None:
+        """Count what the live keyword library decided, and what the canary would have."""
+        labels = (live.value, canary.value)
+        self._canary_verdicts[labels] = self._canary_verdicts.get(labels, 0) + 1
+
     def flush(self, now: float, in_flight: dict[str, int]) -> None:
         """Move everything into prometheus_client; *now* in seconds of a monotonic clock."""
         elapsed, self._flushed = now - self._flushed, now
-        for labels, count in self._turns.items():
+        turns, self._turns = self._turns, {}
+        for labels, count in turns.items():
             self.requests.labels(*labels).inc(count)
-        self._turns.clear()
+        for found, count in self._keyword_hits.items():
+            self.keyword_hits.labels(*found).inc(count)
+        self._keyword_hits.clear()
+        for pair, count in self._canary_verdicts.items():
+            self.canary_verdicts.labels(*pair).inc(count)
+        self._canary_verdicts.clear()
         for replica, numbers in self._replicas.items():
             numbers.first_token.move(self.first_token.labels(*numbers.labels))
             numbers.inter_token.move(self.inter_token.labels(*numbers.labels))
             numbers.total.move(self.duration.labels(*numbers.labels))
             numbers.added.move(self.added.labels(*numbers.labels))
-            self.prompt_tokens.labels(*numbers.labels).inc(numbers.prompt_tokens)
-            self.completion_tokens.labels(*numbers.labels).inc(numbers.completion_tokens)
-            self.tokens_per_second.labels(*numbers.labels).set(numbers.completion_tokens / max(elapsed, 0.001))
-            self.in_flight.labels(*numbers.labels).set(in_flight.get(replica, 0))
+            prompt, completion = numbers.prompt_tokens, numbers.completion_tokens
             numbers.prompt_tokens = numbers.completion_tokens = 0
+            self.prompt_tokens.labels(*numbers.labels).inc(prompt)
+            self.completion_tokens.labels(*numbers.labels).inc(completion)
+            self.tokens_per_second.labels(*numbers.labels).set(completion / max(elapsed, 0.001))
+            self.in_flight.labels(*numbers.labels).set(in_flight.get(replica, 0))
 
     def render(self) -> bytes:
         """Return the metrics of all workers in Prometheus' text format."""

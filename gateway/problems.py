@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from redis.exceptions import RedisError
 
 from backends import errors as backend
 from gateway import keys
@@ -95,7 +96,14 @@ def _broken(error: Exception) -> Problem:
     return Problem(502, str(error), kind="server_error", code="engine_broken", src=ENGINE)
 
 
+def _state_unavailable(error: Exception) -> Problem:
+    del error  # it names the server's address
+    text = "The gateway's state server cannot be used now; its log says why."
+    return Problem(503, text, kind="server_error", code="state_unavailable", retry_after=5)
+
+
 TABLE = {
+    RedisError: _state_unavailable,
     keys.KeyRefused: _key_refused,
     backend.UnknownModel: _unknown_model,
     backend.NoReplica: _no_replica,

@@ -8,6 +8,7 @@ One thread, no event loop: it sleeps until a child ends or a signal comes.
 """
 
 import fcntl
+import itertools
 import logging
 import os
 import shutil
@@ -22,9 +23,18 @@ from typing import TextIO
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from backends.process import SHIM_SECONDS
+from gateway.checks import cannot_listen
 from gateway.parent import tied_to
 from gateway.settings import Settings
-from gateway.state.redis import embedded_binary, embedded_command, private_directory, socket_path
+from gateway.state.redis import (
+    RedisRefused,
+    embedded_binary,
+    embedded_command,
+    private_directory,
+    silence,
+    socket_path,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +43,10 @@ STATE_START_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Wait before the n-th restart in a row of a child that did not live for `STEADY_SECONDS`."""
 STEADY_SECONDS = 30.0
-CONTROL_STOP_SECONDS = 30.0
-"""For the control process to stop the engines."""
+CONTROL_STOP_SECONDS = SHIM_SECONDS + 10.0
+"""For the control process to end its admin API and the shims, beside the grace of the engines."""
+GRACE_SECONDS = 10.0
+"""Of the embedded engines; the default of `stop_grace_seconds`."""
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: a child that ends with it will never start; so the whole ends
 WAKE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 
@@ -81,7 +93,9 @@ class Child:
             return
         self.process.terminate()
         try:
-            self.process.wait(seconds)
+            status = self.process.wait(seconds)
+            if status != 0:  # it did not come to the end of its own stopping
+                log.warning("%s (pid %d) ended with %d when it was stopped", self.name, self.process.pid, status)
         except subprocess.TimeoutExpired:
             log.warning("%s did not stop within %g s and is killed", self.name, seconds)
             self.process.kill()
@@ -92,12 +106,18 @@ class Child:
 def serve(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; return the exit status. Raises `ServeFailed`."""
     data_dir = settings.data_dir.resolve()
-    private_directory(data_dir)
-    with _locked(data_dir):
-        check_port(settings.host, settings.port, "GATEWAY_PORT")
-        check_port(settings.admin_host, settings.admin_port, "GATEWAY_ADMIN_PORT")
-        signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)
+    try:
+        private_directory(data_dir)
+        lock = _locked(data_dir)
         environment = _environment(data_dir)
+    except OSError as error:
+        raise ServeFailed(f"data_dir: {data_dir} cannot be used: {error}") from None
+    with lock:
+        check_port(settings.host, settings.port)
+        check_port(settings.admin_host, settings.admin_port, "ADMIN_")
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)
+        if not _redis_answers(settings):
+            return 0
         state = [_start_state(settings, data_dir, environment)] if settings.redis_url is None else []
         plane = [_python("gateway.control", environment)]
         plane += [_python("gateway.worker", environment) for _ in range(settings.worker_count)]
@@ -105,6 +125,29 @@ def serve(settings: Settings) -> int:
             return _watch([*state, *plane], Path(environment["PROMETHEUS_MULTIPROC_DIR"]))
         finally:
             _stop(settings, plane, state)
+
+
+def _redis_answers(settings: Settings) -> bool:
+    """Wait until the Redis of `redis_url` answers; return False where a signal ended the waiting.
+
+    It may be started after the gateway. Raises `ServeFailed` where it refuses us, which no waiting would change.
+    """
+    if settings.redis_url is None:
+        return True
+    for i in itertools.count(1):
+        try:
+            silent = silence(settings.redis_url)
+        except RedisRefused as error:
+            raise ServeFailed(f"redis_url: Redis refuses the gateway: {error}") from None
+        if silent is None:
+            break
+        if i == 1:
+            log.error("redis_url: no Redis answers: %s; the gateway starts as soon as one does", silent)
+        if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, BACK_OFF_SECONDS[min(i, len(BACK_OFF_SECONDS) - 1)]):
+            return False
+    if i > 1:
+        log.info("redis_url: Redis answers")
+    return True
 
 
 def _watch(children: list[Child], metrics: Path) -> int:
@@ -135,7 +178,8 @@ def _stop(settings: Settings, plane: list[Child], state: list[Child]) -> None:
             worker.process.terminate()
     for worker in workers:
         worker.stop(settings.timeouts.drain_seconds + 5.0)
-    control.stop(CONTROL_STOP_SECONDS)
+    grace = max((d.stop_grace_seconds for d in settings.deployments or ()), default=GRACE_SECONDS)
+    control.stop(grace + CONTROL_STOP_SECONDS)
     for child in state:
         child.stop(10.0)
 
@@ -151,15 +195,11 @@ def _locked(data_dir: Path) -> TextIO:
     return lock
 
 
-def check_port(host: str, port: int, setting: str) -> None:
+def check_port(host: str, port: int, setting: str = "") -> None:
     """Raise `ServeFailed` where *port* is taken: workers share their port, and would share a stranger's unnoticed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ServeFailed(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from None
+    complaint = cannot_listen(host, port, setting)
+    if complaint is not None:
+        raise ServeFailed(complaint)
 
 
 def _environment(data_dir: Path) -> dict[str, str]:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -13,18 +16,37 @@ from backends.endpoint import Endpoint, ReplicaState
 from backends.pool import Pool
 from backends.upstream import Upstream
 from gateway.audit.record import Unrecorded
-from gateway.keys import KeyRing
+from gateway.keys import Caller, KeyRing
 from gateway.metrics import Metrics
 from gateway.people.standing import AllGood
+from gateway.problems import Problem
 from gateway.relay.stages import Stages
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.state.redis import connect
-from policies.input_policy import Open
-from policies.stream_guard import Through
+from gateway.state.shelf import Shelf
+from keywords.library import Library
+from policies.canary import Beside
+from policies.input_policy import Keywords
+from policies.stream_guard import keyword_guards
+
+log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
 _ORDER = (ReplicaState.READY, ReplicaState.STARTING, ReplicaState.DRAINING, ReplicaState.FAILED, ReplicaState.STOPPED)
+
+
+class NoKeysYet(KeyRing):
+    """The keys of a worker that has not heard of any: nobody's key is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def caller(self, authorization: bytes | None, now: float) -> Caller:
+        """Raise the 503 that has clients come again."""
+        del authorization, now
+        text = "The gateway does not know its keys yet."
+        raise Problem(503, text, kind="server_error", code="starting", retry_after=1)
 
 
 class Services:
@@ -34,23 +56,47 @@ class Services:
         self.settings = settings
         self.redis = redis
         self.metrics = metrics
-        self.ring = KeyRing({})
+        self.ring: KeyRing = NoKeysYet()
         self.has_keys = False
         secrets = {d.model: d.api_key.get_secret_value() for d in settings.deployments or () if d.api_key is not None}
         self.upstream = Upstream()
         self.pool = Pool(self.upstream, credentials=secrets, connect_seconds=settings.timeouts.connect_seconds)
         self.stages = Stages(
             standings=AllGood(),
-            policy=Open(),
-            guard=Through,
+            policy=Beside(Keywords(lambda: self.library, metrics.keyword), lambda: self.canary, metrics.canary_verdict),
+            guard=keyword_guards(lambda: self.library, metrics.keyword),
             audit=Unrecorded(),
             pool=self.pool,
             metrics=metrics,
             limits=settings.limits,
             timeouts=settings.timeouts,
+            labels=settings.labels,
         )
-        callbacks: dict[str, Callable[[Any], None]] = {board.KEYS: self.take_keys, board.REPLICAS: self.take_replicas}
+        self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
+        callbacks: dict[str, Callable[[Any], None]] = {
+            board.KEYS: self.take_keys,
+            board.REPLICAS: self.take_replicas,
+            board.KEYWORDS: self.shelf.take,
+        }
         self.follower = board.Follower(board.Board(redis), callbacks)
+
+    @property
+    def library(self) -> Library:
+        """The live keyword library. Raises the 503 that has clients come again until the first is here."""
+        if not self.shelf.has_library:
+            text = "The gateway does not have its keyword library yet."
+            raise Problem(503, text, kind="server_error", code="starting", retry_after=1)
+        return self.shelf.library
+
+    @property
+    def canary(self) -> Library | None:
+        """The keyword library that is only counted."""
+        return self.shelf.canary
+
+    @property
+    def has_library(self) -> bool:
+        """Whether the first keyword library is here."""
+        return self.shelf.has_library
 
     def take_keys(self, document: dict[str, Any]) -> None:
         """Use a newly published set of client keys."""
@@ -73,10 +119,13 @@ class Services:
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
 
     async def flush_for_ever(self) -> None:
-        """Flush the metrics once a second."""
+        """Flush the metrics once a second, whatever comes of it."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            self.flush_metrics()
+            try:
+                self.flush_metrics()
+            except Exception:
+                log.exception("the metrics cannot be moved")
 
 
 @contextlib.asynccontextmanager
@@ -84,13 +133,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Build the services of a worker, follow the published documents, and close everything at the end."""
     redis = connect(settings)
     services = Services(settings, redis, Metrics())
-    flusher = asyncio.create_task(services.flush_for_ever())
+    services.metrics.build.labels(version("safety-gateway")).set(1)
+    tasks = [asyncio.create_task(work) for work in (services.flush_for_ever(), services.shelf.run())]
     try:
         await services.follower.start()
         yield services
     finally:
-        flusher.cancel()
+        for task in tasks:
+            task.cancel()
         await services.follower.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
         services.flush_metrics()
         services.upstream.close()
         await redis.aclose()

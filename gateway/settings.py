@@ -5,21 +5,50 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from redis.asyncio.connection import parse_url
 
 from backends.deployment import Deployment
+from gateway.keys import SHORTEST_SECRET
+from gateway.labels import Labels
+from gateway.settings_file import SettingsInvalid, misnamed, read
+from gateway.settings_words import complaints
+
+__all__ = ["Limits", "Settings", "SettingsInvalid", "Timeouts", "load"]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+DATABASES = {"sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgres"}
+"""Schemes of `database_url`."""
 
 
-class SettingsInvalid(Exception):
-    """The settings cannot be used; the message names each wrong one."""
+def _wrong(text: str, kind: str = "value") -> PydanticCustomError:
+    return PydanticCustomError(kind, "{text}", {"text": text})
+
+
+def _count_or_auto(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Say what is expected once, instead of once for each of the two forms."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise _wrong("must be a whole number of at least 1, or `auto`") from None
 
 
 class Limits(BaseModel):
@@ -62,6 +91,19 @@ class Timeouts(BaseModel):
     """For running turns when the gateway stops."""
 
 
+class Keywords(BaseModel):
+    """The keyword library."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benign_file: Path | None = None
+    """Harmless texts as JSON lines, ``{"text": …}``, on which entries are measured."""
+    matcher: Literal["hyperscan", "pyahocorasick"] = "hyperscan"
+    """What finds the words; ``pyahocorasick`` for machines without a wheel of the other."""
+    ready_seconds: Seconds = 30
+    """For slow workers to make a published version ready; then the others use it without them."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -82,7 +124,7 @@ class Settings(BaseSettings):
     port: Port = 8000
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8900
-    workers: Count | Literal["auto"] = 1
+    workers: Annotated[Count | Literal["auto"], WrapValidator(_count_or_auto)] = 1
     """Data-plane processes on the one port; ``auto`` = one a core."""
     redis_url: str | None = None
     """``redis://…`` or ``unix://…``; none: an embedded Valkey in the data directory."""
@@ -96,8 +138,60 @@ class Settings(BaseSettings):
     """Whether ``/metrics`` is also answered on the client port."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    labels: Labels = Labels()
+    keywords: Keywords = Keywords()
     deployments: tuple[Deployment, ...] | None = None
     """The models; none: the embedded ones."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_fits(cls, url: str | None) -> str | None:
+        form = "must begin with redis://, rediss:// or unix:///"
+        if url is None:
+            return None
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise _wrong(form)
+        try:
+            parts = parse_url(url)
+        except ValueError as error:
+            raise _wrong(str(error)) from None
+        if url.startswith("unix://") and "path" not in parts:
+            raise _wrong(form)
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_fits(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # reading it is what checks it
+        except ValueError as error:
+            raise _wrong(str(error)) from None
+        if parts.scheme not in DATABASES:
+            raise _wrong("must begin with sqlite:/// or postgresql://")
+        if parts.scheme.startswith("sqlite") and parts.path.strip("/") in {"", ":memory:"}:
+            raise _wrong("must name a file, which all processes share: sqlite:///FOLDER/NAME.sqlite3")
+        return url
+
+    @field_validator("admin_key", "client_key")
+    @classmethod
+    def _key_fits(cls, secret: SecretStr | None) -> SecretStr | None:
+        text = secret.get_secret_value() if secret is not None else "x" * SHORTEST_SECRET
+        if len(text) < SHORTEST_SECRET or not text.isascii() or not text.isprintable() or " " in text:
+            raise _wrong(f"must have at least {SHORTEST_SECRET} printable ASCII characters, without blanks")
+        return secret
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.port == self.admin_port:
+            raise _wrong(f"admin_port: {self.port} is also `port`; each needs one of its own", "settings")
+        if self.admin_key is not None and self.admin_key == self.client_key:
+            raise _wrong("admin_key: is also `client_key`; who may chat would be an admin", "settings")
+        if self.labels.header and self.labels.producer is None:
+            raise _wrong("labels.header: needs `labels.producer`; no code of a producer is made up", "settings")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -108,12 +202,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: arguments, environment, YAML file."""
+        """Order the sources: arguments, environment, YAML file. Raises `SettingsInvalid` for the file."""
         del dotenv_settings, file_secret_settings
         path = os.environ.get("GATEWAY_CONFIG")
-        if path is None:
+        if not path:
             return init_settings, env_settings
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read(Path(path)))
 
     @property
     def worker_count(self) -> int:
@@ -121,26 +215,23 @@ class Settings(BaseSettings):
         return (os.cpu_count() or 1) if self.workers == "auto" else self.workers
 
 
+def _names() -> dict[str, tuple[str, ...]]:
+    """Return each setting with the names inside it."""
+    kinds = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        name: tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+        for name, kind in kinds.items()
+    }
+
+
 def load() -> Settings:
     """Read the settings. Raises `SettingsInvalid`, which names each field that is wrong."""
+    if wrong := misnamed(os.environ, _names()):
+        raise SettingsInvalid("\n".join(wrong))
     path = os.environ.get("GATEWAY_CONFIG")
-    if path is not None and not Path(path).is_file():
+    if path and not Path(path).is_file():
         raise SettingsInvalid(f"GATEWAY_CONFIG: there is no file {path}")
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsInvalid("\n".join(_complaints(error))) from None
-    except Exception as error:  # noqa: BLE001 - the YAML reader and the environment reader each have a tree of their own
-        raise SettingsInvalid(f"{path or 'environment'}: {error}") from None
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    return [f"{_dotted(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    """Return ``deployments[0].port`` for ``("deployments", 0, "port")``."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.lstrip(".")
+        raise SettingsInvalid("\n".join(complaints(error, Settings))) from None

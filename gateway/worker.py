@@ -2,22 +2,53 @@
 
 import asyncio
 import contextlib
+import logging
+import resource
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import uvloop
+from redis.exceptions import RedisError
 
 from gateway.app import App
 from gateway.logs import configure
 from gateway.relay.front import Front, Shared
 from gateway.services import Services, open_services
-from gateway.settings import Settings, load
+from gateway.settings import Limits, Settings, load
+
+log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 BACKLOG = 4096
 LAST_WORDS_SECONDS = 5.0
 """For turns that were told to stop, to put themselves on record and say so."""
+RESERVED_DESCRIPTORS = 128
+"""For the state, the log, the metrics, the modules, and clients that are turned away."""
+
+
+def raise_descriptors() -> int:
+    """Let this process open as many files as it may; return how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    except (OSError, ValueError) as error:  # not even the owner of a process may exceed fs.nr_open
+        log.warning("only %d files may be open: %s", soft, error)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def fitted(limits: Limits, descriptors: int) -> Limits:
+    """Return *limits* with no more connections than there are descriptors for, two each: its own and an engine's.
+
+    Else a few hundred idle clients would take the last one, and nobody could be told anything.
+    """
+    most = max(1, (descriptors - RESERVED_DESCRIPTORS) // 2)
+    if limits.connections <= most:
+        return limits
+    log.warning("limits.connections: %d, not %d: only %d files may be open", most, limits.connections, descriptors)
+    return limits.model_copy(update={"connections": most})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -81,7 +112,13 @@ async def run(settings: Settings) -> None:
 def main() -> None:
     """Start one worker."""
     configure()
-    uvloop.run(run(load()))
+    try:
+        settings = load()
+        limits = fitted(settings.limits, raise_descriptors())
+        uvloop.run(run(settings.model_copy(update={"limits": limits})))
+    except RedisError as error:  # only at the start; later its loss is lived with
+        log.error("redis_url: the state cannot be read: %s", error)  # noqa: TRY400 - whose fault it is says the line
+        sys.exit(1)
 
 
 if __name__ == "__main__":

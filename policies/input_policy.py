@@ -1,7 +1,14 @@
-"""The order of an input's stages. None is in place yet: `Open` lets every utterance pass."""
+"""The order of an input's stages: the keyword library; the others come with the judge."""
 
+import contextlib
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from keywords.entry import Direction
+from keywords.library import Hit, Library
+from keywords.matcher import Flood
+from policies import keyword_policy
+from policies.keyword_policy import Count, Where, uncounted
 from policies.utterance import Utterance
 from policies.verdict import CLEAN, Verdict
 
@@ -15,6 +22,9 @@ class InputPolicy(Protocol):
     async def judge(self, utterance: Utterance) -> Verdict:
         """Return the final verdict of the model-based judge. May be cancelled."""
 
+    def observe(self, texts: Iterable[str], direction: Direction) -> list[Hit]:
+        """Return what is found in *texts* that nobody is refused or struck for."""
+
 
 class Open:
     """Lets everything pass."""
@@ -26,3 +36,39 @@ class Open:
     async def judge(self, utterance: Utterance) -> Verdict:
         del utterance
         return CLEAN
+
+    def observe(self, texts: Iterable[str], direction: Direction) -> list[Hit]:
+        del texts, direction
+        return []
+
+
+class Keywords:
+    """Refuses by the *library* that is live when it is asked; *count* is told of each entry that was found."""
+
+    def __init__(self, library: Callable[[], Library], count: Count = uncounted) -> None:
+        self.library = library
+        self.count = count
+
+    def local(self, utterance: Utterance) -> Verdict:
+        try:
+            hits = self.library().find(utterance.text, Direction.IN)
+        except Flood:
+            return keyword_policy.FLOOD
+        for hit in hits:
+            self.count(Where.QUESTION, hit.entry)
+        return keyword_policy.verdict(hits, judged=False)
+
+    async def judge(self, utterance: Utterance) -> Verdict:
+        del utterance
+        return CLEAN
+
+    def observe(self, texts: Iterable[str], direction: Direction) -> list[Hit]:
+        library = self.library()
+        where = Where.CONTEXT if direction is Direction.IN else Where.ANSWER
+        found: list[Hit] = []
+        for text in texts:
+            with contextlib.suppress(Flood):
+                found += library.find(text, direction)
+        for hit in found:
+            self.count(where, hit.entry)
+        return found

@@ -18,29 +18,52 @@ class Utterance:
         return sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-NOTHING = Utterance("")
+TEXTS = ("text", "refusal", "thinking")
+"""Fields of a message part whose value is a text for the model."""
+
+
+BETWEEN = "。\n"
+"""Between texts of which each stands for itself: no term reaches across."""
+
+
+def newest(messages: Sequence[Mapping[str, Any]]) -> range:
+    """Return which messages are a person's newest words: the last of the user's, with those right before it.
+
+    History, system prompt and tool results are not; those stand before an answer, or are nobody's. Where no message
+    is the user's, all of them are, for somebody wrote them.
+    """
+    end = next((place for place in range(len(messages), 0, -1) if messages[place - 1].get("role") == "user"), 0)
+    if end == 0:
+        return range(len(messages))
+    begin = end - 1
+    while begin > 0 and messages[begin - 1].get("role") == "user":
+        begin -= 1
+    return range(begin, end)
 
 
 def of_messages(messages: Sequence[Mapping[str, Any]]) -> Utterance:
-    """Return the text of the last user message: history, system prompt and tool results are not the person's words."""
-    for message in reversed(messages):
-        if message.get("role") == "user":
-            return Utterance("\n".join(_texts(message.get("content"))))
-    return NOTHING
+    """Return the text of the `newest` messages.
+
+    An assistant's message that stands last is part of it, for the engine goes on writing it.
+    """
+    said = [text for place in newest(messages) for text in _texts(messages[place].get("content"))]
+    if messages[-1].get("role") == "assistant" and len(messages) - 1 not in newest(messages):
+        said += _texts(messages[-1].get("content"))
+    return Utterance("\n".join(said))
 
 
 def of_input(value: Any) -> Utterance:
-    """Return the text of a prompt, an embeddings input or a rerank query: a string or a list of strings."""
-    return Utterance("\n".join(_texts(value)))
+    """Return the text of a prompt, an embeddings input or a rerank query: a string, or a list that is no one text."""
+    return Utterance(BETWEEN.join(_texts(value)))
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Yield the text of a message's content in each form that OpenAI knows."""
+    """Yield the text of a message's content in each form that OpenAI knows, or an engine reads as one."""
     if isinstance(content, str):
         yield content
+    elif isinstance(content, Mapping):
+        for name in TEXTS:
+            yield from _texts(content.get(name))
     elif isinstance(content, Sequence):
         for part in content:
-            if isinstance(part, str):
-                yield part
-            elif isinstance(part, Mapping) and isinstance(text := part.get("text"), str):
-                yield text
+            yield from _texts(part)

@@ -12,7 +12,7 @@ from backends.deployment import Deployment
 from backends.engines import FAMILIES
 from gateway.app import ROUTES
 from gateway.metrics import Metrics
-from gateway.relay import wire
+from gateway.relay.denied import DENIED
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -35,8 +35,6 @@ UNTESTED = {
     "policies/verdict.py": "a record",
     "policies/strikes.py": "a record",
     "policies/refusals.py": "texts",
-    "policies/input_policy.py": "a port",
-    "policies/stream_guard.py": "a port",
 }
 """Sources without a test file of their own, with the reason or the place."""
 ELSEWHERE = {
@@ -50,25 +48,32 @@ ELSEWHERE = {
     "backends/engines/xllamacpp_server.py": "tests/e2e/test_engines.py",
     "gateway/admin/app.py": "tests/gateway/admin/test_keys.py",
     "gateway/admin/idempotency.py": "tests/gateway/admin/test_keys.py",
+    "gateway/admin/keyword_versions.py": "tests/gateway/admin/test_keywords.py",
     "gateway/admin/services.py": "tests/gateway/admin/test_keys.py",
     "gateway/app.py": "tests/e2e/test_clients.py",
-    "gateway/banner.py": "tests/gateway/test_serve.py",
     "gateway/cli.py": "tests/gateway/test_serve.py",
-    "gateway/cli_keys.py": "tests/e2e/test_clients.py",
+    "gateway/cli_keywords_lines.py": "tests/gateway/test_cli_keywords.py",
     "gateway/control.py": "tests/gateway/test_serve.py",
-    "gateway/embedded.py": "tests/gateway/test_serve.py",
+    "gateway/embedded.py": "tests/gateway/test_banner.py",
+    "gateway/key_fields.py": "tests/gateway/admin/test_keys.py",
     "gateway/key_store.py": "tests/gateway/admin/test_keys.py",
-    "gateway/logs.py": "tests/gateway/test_serve.py",
-    "gateway/metrics.py": "tests/gateway/relay/test_turn.py",
+    "gateway/keyword_fields.py": "tests/gateway/admin/test_keywords.py",
+    "gateway/keyword_files.py": "tests/gateway/test_keyword_store.py",
+    "gateway/keyword_trials.py": "tests/gateway/admin/test_keywords.py",
+    "gateway/keyword_versions.py": "tests/gateway/test_keyword_store.py",
+    "gateway/logs.py": "tests/gateway/test_banner.py",
     "gateway/parent.py": "tests/gateway/test_serve.py",
     "gateway/problems.py": "tests/gateway/relay/test_turn.py",
     "gateway/relay/answer.py": "tests/gateway/relay/test_turn.py",
     "gateway/relay/chunks.py": "tests/gateway/relay/test_stream.py",
+    "gateway/relay/denied.py": "tests/gateway/relay/test_wire.py",
     "gateway/relay/identity.py": "tests/gateway/relay/test_turn.py",
     "gateway/relay/message.py": "tests/gateway/relay/test_front.py",
     "gateway/relay/relay.py": "tests/gateway/relay/test_turn.py",
-    "gateway/relay/replies.py": "tests/gateway/relay/test_turn.py",
-    "gateway/services.py": "tests/gateway/relay/test_turn.py",
+    "gateway/settings_file.py": "tests/gateway/test_settings.py",
+    "gateway/settings_words.py": "tests/gateway/test_settings.py",
+    "gateway/state/crumbling.py": "tests/gateway/state/test_shelf.py",
+    "gateway/state/librarian.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/redis.py": "tests/gateway/test_serve.py",
     "gateway/state/sql.py": "tests/gateway/admin/test_keys.py",
     "gateway/worker.py": "tests/gateway/relay/test_front.py",
@@ -176,13 +181,20 @@ def test_every_route_is_documented() -> None:
 def test_every_refused_field_is_documented() -> None:
     """docs/api.md names the fields that are not accepted."""
     page = (ROOT / "docs" / "api.md").read_text()
-    assert [name for name in wire.DENIED if f"`{name}`" not in page] == []
+    assert [name for name in DENIED if f"`{name}`" not in page] == []
 
 
 def test_every_metric_is_documented() -> None:
     """docs/metrics.md holds exactly the metrics."""
     names = {metric.name for metric in Metrics().registry.collect()}
     assert names == documented("metrics.md")
+
+
+def test_every_metric_says_what_its_page_says() -> None:
+    """The HELP text of a metric is the meaning in docs/metrics.md."""
+    rows = [row.split(" | ") for row in (ROOT / "docs" / "metrics.md").read_text().splitlines() if row[:3] == "| `"]
+    meanings = {row[0].split("`")[1]: row[-1].removesuffix(" |") for row in rows}
+    assert meanings == {metric.name: metric.documentation for metric in Metrics().registry.collect()}
 
 
 def test_every_engine_has_a_family() -> None:

@@ -3,63 +3,16 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.idempotency import once
 from gateway.admin.services import AdminServices
+from gateway.key_fields import KeyChanges, NewKey, Rotation
+from gateway.key_store import UnknownKey
+from gateway.problems import invalid
 
 router = APIRouter(prefix="/admin/keys", tags=["keys"])
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
-ModelName = Annotated[str, Field(min_length=1, max_length=512)]
-Bound = Annotated[int, Field(ge=1)]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
-
-
-class KeyLimits(BaseModel):
-    """What a key may use up; stored now, enforced with the queue."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    requests_per_minute: Bound | None = None
-    tokens_per_minute: Bound | None = None
-    parallel_streams: Bound | None = None
-
-
-class KeyFields(BaseModel):
-    """What can be set of a key."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tenant: Name = "default"
-    models: list[ModelName] = Field(default=[], max_length=1000, description="Public model names; none: all.")
-    trusts_user_header: bool = Field(False, description="Believe its X-User-Id header.")
-    exempt: bool = Field(False, description="Its people are never struck.")
-    allows_remote_images: bool = Field(False, description="Its messages may carry URLs that an engine fetches.")
-    limits: KeyLimits = KeyLimits()
-    expires_at: Annotated[int, Field(ge=0)] | None = Field(None, description="Unix time.")
-
-
-class NewKey(KeyFields):
-    """A key to be made."""
-
-    name: Name
-
-
-class KeyChanges(KeyFields):
-    """Changes to a key; what is absent stays."""
-
-    name: Name = "unchanged"
-
-
-class Rotation(BaseModel):
-    """How a key is rotated."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    grace_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = Field(
-        0, description="How long the old secret works on."
-    )
 
 
 def services(request: Request) -> AdminServices:
@@ -93,7 +46,10 @@ async def list_keys(
     request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None
 ) -> dict[str, Any]:
     """List keys in the order of their making."""
-    found = await services(request).keys.list(limit + 1, after)
+    try:
+        found = await services(request).keys.list(limit + 1, after)
+    except UnknownKey as error:
+        raise invalid(f"`after`: {error}", "after") from None
     return {"data": found[:limit], "next": found[limit - 1]["id"] if len(found) > limit else None}
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.keys import Caller
-from policies.verdict import CLEAN, Verdict
+from policies.verdict import CLEAN, Evidence, Verdict
 
 
 class Outcome(StrEnum):
@@ -63,6 +63,8 @@ class Turn:
     replica: str = ""
     stream: bool = False
     verdict: Verdict = CLEAN
+    observed: list[Evidence] = field(default_factory=list)
+    """What was found beside the newest words, in the surroundings and in the answer."""
     outcome: Outcome = Outcome.OK
     status: int = 200
     prompt_tokens: int = 0

@@ -8,7 +8,7 @@ from backends.errors import EngineBroken, EngineError, EngineTimeout
 from backends.pool import Lease
 from backends.upstream import Pumped
 from gateway.audit.record import Outcome, Turn
-from gateway.relay import counting, replies
+from gateway.relay import counting, replies, screening
 from gateway.relay.chunks import Usage
 from gateway.relay.join import Join
 from gateway.relay.patience import Patience
@@ -17,7 +17,8 @@ from gateway.relay.stages import Reply, Stages
 from gateway.relay.stream import AnswerStream
 from gateway.relay.whole import WholeAnswer
 from gateway.relay.wire import Request
-from policies import refusals
+from keywords.entry import Direction
+from policies import keyword_policy, refusals
 
 AFTER_FINISH_SECONDS = 5.0
 """How long is waited for usage and [DONE] once an engine has finished every choice."""
@@ -41,7 +42,7 @@ class Answer:
         timeouts = self.stages.timeouts
         patience = Patience(first=timeouts.first_token_seconds, idle=timeouts.idle_seconds, ping=timeouts.ping_seconds)
         await self._check_head(patience)
-        flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self.stages.guard()))
+        flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self.stages.guard(), self._label()))
         while not flow.ended:
             await self.reply.drained()
             if flow.answer.complete:
@@ -67,7 +68,7 @@ class Answer:
         until = await self._whole_head()
         body = await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
         arrived = time.perf_counter()
-        answer = WholeAnswer(self.request, body)
+        answer = WholeAnswer(self.request, body, self._label())
         usage = answer.chunk.usage
         if self.request.route.generates:
             answer.guard(self.stages.guard())
@@ -75,12 +76,13 @@ class Answer:
                 self.turn.verdict, self.turn.outcome = answer.cut, Outcome.CUT
             if usage is None:
                 usage = await counting.usage(self.lease, self.request, answer.text)
+            await self._observe([answer.text])
         self._note_usage(usage)
         out = answer.encode(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
         self.turn.added_seconds += time.perf_counter() - arrived
         await self.stages.audit.finished(self.turn)
-        self.reply.start(200, [*replies.JSON_HEADERS, replies.content_id(self.turn.id)], len(out))
+        self.reply.start(200, [*replies.JSON_HEADERS, *self._headers()], len(out))
         self.reply.finish(out)
 
     async def _check_head(self, patience: Patience) -> None:
@@ -118,9 +120,10 @@ class Answer:
             self.write(out)
             raise EngineBroken("The engine ended its answer before it was finished.")
         usage = answer.tokens
+        texts = ["".join(said) for said in answer.said.values()]
         if usage is None:
-            text = "".join(text for said in answer.said.values() for text in said)
-            usage = await counting.usage(self.lease, self.request, text, at_least=answer.text_chunks)
+            usage = await counting.usage(self.lease, self.request, "".join(texts), at_least=answer.text_chunks)
+        await self._observe(texts)
         self._note_usage(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
         await self.stages.audit.finished(self.turn)
@@ -138,10 +141,13 @@ class Answer:
 
     async def _joined(self, until: float) -> bytes:
         """Read a stream up to *until* and return it as one answer."""
-        splitter, join = EventSplitter(self.stages.limits.answer_bytes), Join()
+        splitter, join = EventSplitter(self.stages.limits.answer_bytes), Join(self.request.choices)
         size = 0
         while not join.done:
-            data = await self.lease.read(max(0.0, min(until - time.perf_counter(), self.stages.timeouts.idle_seconds)))
+            patience = AFTER_FINISH_SECONDS if join.finished else self.stages.timeouts.idle_seconds
+            data = await self.lease.read(max(0.0, min(until - time.perf_counter(), patience)))
+            if data is None and join.finished:
+                break
             if data is None:
                 raise EngineTimeout("The engine did not complete its answer in time.")
             for payload in splitter.feed(data) if data else splitter.finish():
@@ -163,7 +169,7 @@ class Answer:
 
     def _start_stream(self) -> None:
         if not self.reply.started:
-            self.reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(self.turn.id)])
+            self.reply.start(200, [*replies.EVENT_HEADERS, *self._headers()])
 
     def _ping(self) -> None:
         self.write(replies.PING)
@@ -196,6 +202,17 @@ class Answer:
             if size > self.stages.limits.answer_bytes:
                 raise EngineBroken(f"The engine's answer has more than {self.stages.limits.answer_bytes} bytes.")
 
+    def _label(self) -> str:
+        return self.stages.labels.text if self.turn.caller.content_label == "suffix" else ""
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        return [replies.content_id(self.turn.id), *self.stages.labels.headers(self.turn.id)]
+
+    async def _observe(self, texts: list[str]) -> None:
+        """Count what an answer holds that neither cut nor masked it."""
+        hits = await screening.observed(self.stages.policy, texts, Direction.OUT)
+        self.turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.ANSWER)
+
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
@@ -216,6 +233,7 @@ class Flow:
 
     __slots__ = (
         "_arrived",
+        "_complete_at",
         "answer",
         "ended",
         "error",
@@ -236,13 +254,18 @@ class Flow:
         self.last = b""
         self.error: Exception | None = None
         self._arrived = 0.0
+        self._complete_at = 0.0
 
     def take(self, data: bytes, chunk: bytes) -> bool:
         """Relay one read, *chunk* in HTTP's framing if it has one; False: the answer is over, or the client is slow."""
         self.heard = True
         reply, answer = self.owner.reply, self.answer
-        out = None if self.splitter.pending else answer.feed_event(data)
-        if out is data and reply.started:
+        try:
+            out = None if self.splitter.pending else answer.feed_event(data)
+        except Exception as error:  # noqa: BLE001 - raised again by the owner
+            self.error, self.ended = error, True
+            return False
+        if out is data and reply.started and not answer.finished:
             self._note(time.perf_counter())
             reply.write(data, chunk)
             return not reply.blocked
@@ -250,12 +273,18 @@ class Flow:
             out = self._digest(data)
         if out:
             self._note(time.perf_counter())
-        if answer.done_seen or answer.cut is not None:
+        if answer.done_seen or answer.cut is not None or (answer.complete and self._lasts_too_long()):
             self.ended, self.last = True, out
             return False
         self.owner.write(out)
         self.ended = self.error is not None
         return not (self.ended or reply.blocked)
+
+    def _lasts_too_long(self) -> bool:
+        """Return whether an engine that has finished every choice still goes on sending."""
+        now = time.perf_counter()
+        self._complete_at = self._complete_at or now
+        return now - self._complete_at > AFTER_FINISH_SECONDS
 
     def finish(self) -> None:
         """Take the end of the engine's answer."""

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from backends.errors import EngineBroken
+from gateway.relay.documents import decoded
+
 
 class Function(msgspec.Struct):
     """A function call's name and arguments, whole or a piece of them."""
@@ -40,6 +43,7 @@ class Choice(msgspec.Struct):
     message: Message | None = None
     text: str | None = None
     finish_reason: str | None = None
+    logprobs: Any = None
 
 
 class Usage(msgspec.Struct):
@@ -62,7 +66,10 @@ decode = msgspec.json.Decoder(Chunk).decode
 
 
 def texts(choice: Choice) -> Iterator[tuple[str, str]]:
-    """Yield (channel, text) for each text-bearing field of *choice*, in the order of their saying."""
+    """Yield (channel, text) for each text-bearing field of *choice*, in the order of their saying; each channel once.
+
+    Raises `EngineBroken`.
+    """
     if choice.text:
         yield "text", choice.text
     message = choice.delta or choice.message
@@ -77,11 +84,17 @@ def texts(choice: Choice) -> Iterator[tuple[str, str]]:
     if message.refusal:
         yield "refusal", message.refusal
     if message.tool_calls:
-        for position, call in enumerate(message.tool_calls):
-            number = position if call.index is None else call.index
-            yield from _function_texts(f"tool_calls.{number}", call.function)
+        yield from _call_texts(message.tool_calls)
     if message.function_call is not None:
         yield from _function_texts("function_call", message.function_call)
+
+
+def _call_texts(calls: list[ToolCall]) -> Iterator[tuple[str, str]]:
+    numbers = [number if call.index is None else call.index for number, call in enumerate(calls)]
+    if len(set(numbers)) != len(numbers):
+        raise EngineBroken("The engine sent two tool calls under one index.")
+    for number, call in zip(numbers, calls, strict=True):
+        yield from _function_texts(f"tool_calls.{number}", call.function)
 
 
 def _function_texts(prefix: str, function: Function | None) -> Iterator[tuple[str, str]]:
@@ -89,6 +102,24 @@ def _function_texts(prefix: str, function: Function | None) -> Iterator[tuple[st
         yield f"{prefix}.name", function.name
     if function is not None and function.arguments:
         yield f"{prefix}.arguments", function.arguments
+
+
+def tokens(logprobs: Any) -> tuple[str, list[str]]:
+    """Return the text that log probabilities spell, and the other tokens that they name.
+
+    Chats have lists of ``{"token": …, "top_logprobs": […]}``, completions lists side by side.
+    """
+    if not isinstance(logprobs, dict):
+        return "\0", []
+    said: list[str] = [token for token in logprobs.get("tokens") or () if isinstance(token, str)]
+    others: list[str] = []
+    for top in logprobs.get("top_logprobs") or ():
+        others += list(top or ())
+    for name in ("reasoning_content", "reasoning", "content", "refusal"):
+        for entry in logprobs.get(name) or ():
+            said.append(str(entry.get("token")))
+            others += [str(top.get("token")) for top in entry.get("top_logprobs") or ()]
+    return "".join(said), others
 
 
 def put(choice: dict[str, Any], channel: str, text: str) -> None:
@@ -148,7 +179,7 @@ class ModelName:
         for old, new in self._forms:
             if payload.count(old) == 1:
                 return payload.replace(old, new)
-        document = msgspec.json.decode(payload)
+        document = decoded(payload)
         document["model"] = self.asked
         return msgspec.json.encode(document)
 

@@ -1,5 +1,6 @@
 """Token counts where an engine reports none: Dify's client fails on an answer without usage."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -7,13 +8,17 @@ import msgspec
 from backends.deployment import Engine
 from backends.engines import FAMILIES
 from backends.engines.family import Question
-from backends.errors import EngineError
+from backends.errors import EngineBroken, EngineError
 from backends.pool import Lease
 from gateway.relay.chunks import Usage
+from gateway.relay.documents import decoded
 from gateway.relay.wire import Request
 
 SECONDS = 5.0
 """For one count; an answer does not wait longer for its numbers."""
+ANSWER_BYTES = 1024 * 1024
+"""llama.cpp answers with the tokens themselves: about 130 000 of them."""
+MOST_TOKENS = 10**9
 CHARACTERS_PER_TOKEN = 2
 """Of mixed Chinese and English text, roughly; used only where an engine has no tokenizer to ask."""
 
@@ -50,18 +55,24 @@ async def _count(lease: Lease, what: Any) -> int:
     tokenizer = FAMILIES[Engine(lease.endpoint.engine)].tokenizer
     if tokenizer is None:
         raise _NoTokenizer
-    return int(await _ask(lease, tokenizer.count(lease.endpoint.served_name, what)))
+    found = await _ask(lease, tokenizer.count(lease.endpoint.served_name, what))
+    if not isinstance(found, int) or not 0 <= found <= MOST_TOKENS:
+        raise _NoTokenizer
+    return found
 
 
 async def _ask(lease: Lease, question: Question) -> Any:
     await lease.ask(question.path, msgspec.json.encode(question.body), "usage")
+    until = time.perf_counter() + SECONDS
     head = await lease.head(SECONDS)
-    body = b""
-    while data := await lease.read(SECONDS):
+    body = bytearray()
+    while data := await lease.read(max(0.0, until - time.perf_counter())):
         body += data
+        if len(body) > ANSWER_BYTES:
+            raise _NoTokenizer
     if head is None or head.status != 200 or data is None:
         raise _NoTokenizer
     try:
-        return question.read(msgspec.json.decode(body))
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        return question.read(decoded(bytes(body)))
+    except (EngineBroken, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _NoTokenizer from error

@@ -4,25 +4,30 @@ It knows just what a front on an open network needs: keep-alive, pipelining, chu
 bodies, slow senders and slow readers, errors in the one shape, and word to the running turn when its client has gone.
 uvicorn under ASGI does the same with twice the CPU a request (docs/performance.md); the admin API stays on it.
 
-llhttp, in its strict default, refuses what smuggles requests: conflicting lengths, folded headers, bare CR.
+Here is a connection's life; `request_parser` reads its bytes, `message` writes the answers.
 """
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-import httptools
-
 from backends.sockets import Writer
+from gateway import problems
 from gateway.problems import Problem, invalid
 from gateway.relay.message import HttpReply, Incoming, head
+from gateway.relay.request_parser import RequestParser
 from gateway.settings import Limits, Timeouts
 
+log = logging.getLogger(__name__)
+
 PIPELINED = 16
-"""Requests of one connection that may wait for the one before them."""
-ADMISSION_BYTES = 65_536
-"""Of a body, that may be taken in before the request's key has been looked at."""
+"""Requests of one connection that may wait for the one before them; then nothing more is read."""
+PIPELINED_AT_ONCE = 256
+"""The same, within the one read that goes beyond `PIPELINED`; a client that sends more at once is refused."""
+TURNED_AWAY = 64
+"""Connections above the limit that are told so; those above these are dropped without a word."""
 LINGER_SECONDS = 5.0
 """For a refused client to read why: closing with its bytes unread would reset the connection under our words."""
 
@@ -50,28 +55,26 @@ class Shared:
 
 
 class Front(asyncio.Protocol):
-    """One client connection."""
+    """One client connection.
+
+    A client that ends its sending side counts as one that has left: when it closes its socket, and even when it is
+    killed, that FIN is all that is seen of it, and its engine must be free at once. So a client that shuts down its
+    sending side alone (`nc -N`; no HTTP client does) gets no answer.
+    """
 
     __slots__ = (
-        "_building",
-        "_declined",
         "_drained",
-        "_head_bytes",
-        "_header_bytes",
-        "_incoming",
         "_queue",
         "_reading",
         "_refusal",
-        "_resumed",
-        "_url",
+        "_reply",
         "_writer",
+        "ends_at",
         "gone",
         "idle_since",
         "last",
-        "limits",
         "loop",
         "parser",
-        "refused_at",
         "shared",
         "stuck_since",
         "task",
@@ -81,10 +84,9 @@ class Front(asyncio.Protocol):
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
-        self.limits = shared.limits
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser = RequestParser(self, shared.limits)
         self.gone = False
         self.task: asyncio.Task[None] | None = None
         """The turn that is being answered; cancelled when the client leaves."""
@@ -95,13 +97,11 @@ class Front(asyncio.Protocol):
         """When the client stopped reading; 0: it reads."""
         self.last = False
         """Whether the connection ends with the answer that is under way; nothing more is read."""
-        self.refused_at = 0.0
+        self.ends_at = 0.0
+        """When a connection that is being closed is cut off at the latest; 0: it is not being closed."""
         self._queue: deque[Incoming] = deque()
-        self._incoming: Incoming | None = None
-        self._declined: Incoming | None = None
-        self._resumed: Incoming | None = None
+        self._reply: HttpReply | None = None
         self._refusal: Problem | None = None
-        self._head_bytes = 0
         self._reading = True
         self._drained: asyncio.Future[None] | None = None
 
@@ -109,44 +109,54 @@ class Front(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Cut off a client that is too slow, in sending or in reading, or idle for too long."""
-        if self.refused_at:
-            if now - self.refused_at > LINGER_SECONDS:
+        timeouts = self.shared.timeouts
+        if self.ends_at:
+            if now > self.ends_at:
                 self.transport.abort()
-        elif self.waiting_since and now - self.waiting_since > self.shared.timeouts.request_seconds:
+        elif self.waiting_since and self._reading and now - self.waiting_since > timeouts.request_seconds:
             self.refuse(Problem(408, "The request did not arrive in time.", code="request_timeout"))
-        elif self.stuck_since and now - self.stuck_since > self.shared.timeouts.client_write_seconds:
+        elif self.stuck_since and now - self.stuck_since > timeouts.client_write_seconds:
             self.transport.abort()
-        elif self.idle_since and now - self.idle_since > self.shared.timeouts.keep_alive_seconds:
-            self.transport.close()
+        elif self.idle_since and now - self.idle_since > timeouts.keep_alive_seconds:
+            self._close()
 
     def stop(self) -> None:
         """End the connection with the answer that is under way, or now."""
         self.last = True
         if self.task is None:
-            self.transport.close()
+            self._close()
 
     def refuse(self, problem: Problem) -> None:
         """Answer outside of any turn, and close: what follows on this connection cannot be trusted."""
         self.last = True
+        self._queue.clear()
         if self.task is not None:  # words of ours would stand in the middle of its answer
-            self._queue.clear()
             self._refusal = problem
             return
-        if not (self.refused_at or self.transport.is_closing()):
-            self.refused_at = self.loop.time()
+        if not (self.ends_at or self.transport.is_closing()):
+            self.ends_at = self.loop.time() + LINGER_SECONDS
             body = problem.body()
             framing = b"content-length: %d\r\nconnection: close\r\n" % len(body)
             self.transport.write(head(problem.status, problem.headers(), framing) + body)
             self.transport.write_eof()
+
+    def _close(self) -> None:
+        """Close once all that was written has left; a client that does not read it is cut off in time."""
+        if not self.ends_at:
+            self.ends_at = self.loop.time() + self.shared.timeouts.client_write_seconds
+        self.transport.close()
 
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._writer = Writer(self.transport)
-        self.shared.connections.add(self)
+        open_now, most = self.shared.connections, self.shared.limits.connections
+        open_now.add(self)
         self.waiting_since = self.loop.time()
-        if len(self.shared.connections) > self.limits.connections:
+        if len(open_now) > most + TURNED_AWAY:
+            self.transport.abort()
+        elif len(open_now) > most:
             self.refuse(Problem(503, "Too many connections.", kind="server_error", code="overloaded", retry_after=1))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,158 +170,106 @@ class Front(asyncio.Protocol):
             self.task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self.last:
+        parser = self.parser
+        if self.last or parser.ended:
             return
-        if self._incoming is None:
+        if parser.incoming is None:
             self.idle_since = 0.0
             self.waiting_since = self.waiting_since or self.loop.time()
-        self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError:
-            self.refuse(self._refusal or invalid("The request cannot be read.", code="invalid_http"))
-        except httptools.HttpParserError as error:
-            self.refuse(invalid(f"This is not valid HTTP: {error}.", code="invalid_http"))
-        else:
-            if self._incoming is None and self._head_bytes > self.limits.header_bytes:
-                self.refuse(_headers_too_large(self.limits))
-
-    def _decline(self, rest: bytes) -> None:
-        """Decline an offer of another protocol by answering in this one (RFC 9110, 7.8); Java's client makes it.
-
-        The parser leaves the body to the other protocol, so a new one goes on with it, behind a head without the offer.
-        """
-        incoming, self._declined = self._declined, None
-        if incoming is None or incoming.method == "CONNECT":
-            self.refuse(invalid("This is no proxy.", code="invalid_http"))
+            parser.feed(data)
+        except Problem as problem:
+            self.refuse(problem)
             return
-        target, incoming.target = incoming.target, b""
-        framing = b"transfer-encoding: chunked\r\n" if incoming.chunked else b""
-        if incoming.length is not None:
-            framing = b"content-length: %d\r\n" % incoming.length
-        self._resumed = incoming
-        self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (incoming.method.encode(), target, framing, rest))
+        if parser.begun and not self.waiting_since:  # behind the end of another one
+            self.waiting_since = self.loop.time()
 
     def pause_writing(self) -> None:
         self.stuck_since = self.loop.time()
         self._drained = self.loop.create_future()
+        self._read_or_rest()
 
     def resume_writing(self) -> None:
         self.stuck_since = 0.0
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
+        if self.task is None and self._queue and not self.last:
+            self._answer(self._queue.popleft())
+        self._read_or_rest()
 
-    # what httptools calls
+    def _read_or_rest(self) -> None:
+        """Read on only while the client takes its answers: else its requests would pile up here, or their answers.
 
-    def on_message_begin(self) -> None:
-        self._building, self._resumed = self._resumed or Incoming(), None
-        self._url = b""
-        self._header_bytes = 0
+        A client that leaves is noticed even so: its unread answer makes its system reset the connection.
+        """
+        reads = not self.stuck_since and len(self._queue) < PIPELINED
+        if reads is self._reading or self.transport.is_closing():
+            return
+        self._reading = reads
+        if not reads:
+            self.transport.pause_reading()
+            return
+        if self.waiting_since:  # what was waited for could not come
+            self.waiting_since = self.loop.time()
+        self.transport.resume_reading()
 
-    def on_url(self, url: bytes) -> None:
-        self._building.target += url
-        self._header_bytes += len(url)
+    # what the parser calls
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value) + 4
-        lower = name.lower()
-        if lower == b"authorization":
-            self._building.authorization = value
-        elif lower == b"content-length":
-            self._building.length = int(value)
-        elif lower == b"x-user-id":
-            self._building.user = value
-        elif lower == b"transfer-encoding":
-            self._building.chunked = True
-        elif lower == b"expect":
-            self._building.expects = value.lower() == b"100-continue"
+    def admit(self, incoming: Incoming) -> None:
+        self.shared.application.admit(incoming)
 
-    def on_headers_complete(self) -> None:
-        incoming = self._incoming = self._building
-        incoming.method = self.parser.get_method().decode("ascii")
-        version = self.parser.get_http_version()
-        if version not in {"1.0", "1.1"}:
-            self._stop_parsing(invalid(f"HTTP/{version} is not spoken here.", code="invalid_http"))
-        incoming.chunks_allowed = version == "1.1"
-        self._head_bytes = 0
-        if self._header_bytes > self.limits.header_bytes:
-            self._stop_parsing(_headers_too_large(self.limits))
-        if incoming.length is not None:
-            self._check_size(incoming, incoming.length)
-        if incoming.expects and self.task is None and incoming.chunks_allowed:
+    def expected(self) -> None:
+        if self.task is None and not self._queue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def on_body(self, body: bytes) -> None:
-        incoming = cast("Incoming", self._incoming)
-        incoming.parts.append(body)
-        incoming.size += len(body)
-        self._check_size(incoming, incoming.size)
-
-    def _check_size(self, incoming: Incoming, size: int) -> None:
-        if size > self.limits.body_bytes:
-            self._stop_parsing(_body_too_large(self.limits))
-        if size > ADMISSION_BYTES and not incoming.admitted:
-            try:
-                self.shared.application.admit(incoming)
-            except Problem as problem:
-                self._stop_parsing(problem)
-            incoming.admitted = True
-
-    def on_message_complete(self) -> None:
-        incoming = cast("Incoming", self._incoming)
-        self._incoming = None
-        self._head_bytes = 0
-        if self.parser.should_upgrade():
-            self._declined = incoming
-            return
+    def complete(self, incoming: Incoming) -> None:
         self.waiting_since = 0.0
-        # llhttp forgets the answer once the callback has returned
-        incoming.keep_alive = bool(self.parser.should_keep_alive())
-        if self.task is None:
+        if self.task is None and not self._queue and not self.stuck_since:
             self._answer(incoming)
             return
+        if len(self._queue) >= PIPELINED_AT_ONCE:
+            raise invalid(f"More than {PIPELINED_AT_ONCE} requests came at once.", code="invalid_http")
         self._queue.append(incoming)
-        if len(self._queue) >= PIPELINED and self._reading:
-            self._reading = False
-            self.transport.pause_reading()
-
-    def _stop_parsing(self, problem: Problem) -> None:
-        """Leave the parser for good: it hands our exception on as its own."""
-        self._refusal = problem
-        raise problem
+        self._read_or_rest()
 
     # from request to answer
 
     def _answer(self, incoming: Incoming) -> None:
         self.last = self.last or not incoming.keep_alive
-        reply = HttpReply(self, incoming)
-        self.task = self.loop.create_task(self.shared.application.answer(incoming, reply))
+        self._reply = HttpReply(self, incoming)
+        self.task = self.loop.create_task(self.shared.application.answer(incoming, self._reply))
         self.shared.tasks.add(self.task)
         self.task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self.shared.tasks.discard(task)
-        if self.task is task:  # its answer was not finished
-            self.task = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a request failed", exc_info=error)
+        if self.task is not task:
+            return
+        self.task = None  # its answer was not finished
+        if isinstance(error, Exception) and self._reply is not None and not self._reply.sent:
+            self.refuse(problems.of(error))
+        else:
             self.transport.abort()
 
     def answered(self) -> None:
-        """Go on after a finished answer: its task may still have things to do, but not for this client."""
+        """Go on after a finished answer: its task may still have things to do, but not for this client.
+
+        The next request waits until the answer has left: a client that reads nothing would have us hold them all.
+        """
         self.task = None
         if self._refusal is not None:
             self.refuse(self._refusal)
         elif self.last:
-            self.transport.close()
+            self._close()
         elif self._queue:
-            self._answer(self._queue.popleft())
-            if not self._reading:
-                self._reading = True
-                self.transport.resume_reading()
-        elif self._incoming is None:
+            if not self.stuck_since:
+                self._answer(self._queue.popleft())
+                self._read_or_rest()
+        elif not self.parser.begun:
             self.idle_since = self.loop.time()
 
     def send(self, data: bytes) -> None:
@@ -323,12 +281,3 @@ class Front(asyncio.Protocol):
         """Wait until the client reads again; returns at once while it does, and when it has gone."""
         if self._drained is not None and not self.gone:
             await self._drained
-
-
-def _headers_too_large(limits: Limits) -> Problem:
-    text = f"The request's headers have more than {limits.header_bytes} bytes."
-    return Problem(431, text, code="headers_too_large")
-
-
-def _body_too_large(limits: Limits) -> Problem:
-    return invalid(f"The body has more than {limits.body_bytes} bytes.", code="body_too_large")

@@ -18,7 +18,10 @@ class Incoming:
     authorization: bytes | None = None
     user: bytes | None = None
     length: int | None = None
-    chunked: bool = False
+    connection: bytes | None = None
+    """Connection, as it came."""
+    coding: bytes | None = None
+    """Transfer-Encoding, as it came."""
     expects: bool = False
     keep_alive: bool = True
     chunks_allowed: bool = True
@@ -70,6 +73,11 @@ class HttpReply:
         self._incoming = incoming
         self._head = b""
         self._chunked = False
+
+    @property
+    def sent(self) -> bool:
+        """Whether anything of it has left, so that no other answer can take its place."""
+        return self.started and not self._head
 
     @property
     def client_gone(self) -> bool:

@@ -20,6 +20,10 @@ class Parts(Protocol):
     ring: KeyRing
     stages: Stages
 
+    @property
+    def has_library(self) -> bool:
+        """Whether there is a keyword library to judge by."""
+
 
 class Relay:
     """Answers the POST routes of `/v1`."""
@@ -34,6 +38,7 @@ class Relay:
         failure: BaseException | None = None
         try:
             turn.caller = self.parts.ring.caller(incoming.authorization, turn.started)
+            self.check_ready()
             request = wire.read(route, incoming.body, remote_images=turn.caller.allows_remote_images)
             turn.asked_model, turn.stream = request.model, request.stream
             user = incoming.user.decode("utf-8", "replace") if incoming.user is not None else None
@@ -44,3 +49,9 @@ class Relay:
         except Exception as error:  # noqa: BLE001 - `close` tells the client and the log
             failure = error
         await path.close(turn, stages, reply, failure)
+
+    def check_ready(self) -> None:
+        """Raise a 503 `Problem` while there is nothing to judge by: nothing passes unguarded."""
+        if not self.parts.has_library:
+            text = "The keyword library is not loaded yet."
+            raise Problem(503, text, kind="server_error", code="starting", retry_after=1)

@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 
+from backends.errors import EngineBroken
 from gateway.problems import ENGINE, Problem
+from gateway.relay.documents import decoded
 from gateway.relay.wire import CHAT, Request
 
 PING = b": ping\n\n"
@@ -69,14 +71,15 @@ def streamed_refusal(request: Request, turn_id: str, created: int, text: str) ->
 def engine_problem(status: int, body: bytes) -> Problem:
     """Return an engine's error as the client reads it: its status, message and fields, in the one shape.
 
-    What an engine says of *our* credentials, or a redirect, is not the client's business: 502.
+    What an engine says of *our* credentials, a redirect, or a status that does not exist is not the client's business:
+    502.
     """
     found = _error_object(body)
     message = found.pop("message", None)
     kind, param, code = found.pop("type", None), found.pop("param", None), found.pop("code", None)
     if isinstance(code, int) and 400 <= code <= 599:  # llama.cpp and vLLM repeat, or mid-stream bring, the status here
         status = code
-    if status in {401, 403} or status < 400:
+    if status in {401, 403, 407} or not 400 <= status <= 599:
         return Problem(502, f"The engine refused the gateway ({status}).", kind="server_error", code="engine_refused")
     if not isinstance(message, str) or not message:
         message = f"The engine answered {status} without an error that can be read."
@@ -96,8 +99,8 @@ def engine_problem(status: int, body: bytes) -> Problem:
 def _error_object(body: bytes) -> dict[str, Any]:
     """Return the error object of an engine's body: OpenAI's shape, the bare one of older vLLM, or FastAPI's detail."""
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        document = decoded(body)
+    except EngineBroken:
         return {}
     if not isinstance(document, dict):
         return {}

@@ -1,11 +1,12 @@
 """What a turn goes through and whom it answers: the collaborators, as types."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from backends.pool import Pool
 from gateway.audit.record import Audit
+from gateway.labels import Labels
 from gateway.metrics import Metrics
 from gateway.people.standing import Standings
 from gateway.settings import Limits, Timeouts
@@ -47,3 +48,4 @@ class Stages:
     metrics: Metrics
     limits: Limits
     timeouts: Timeouts
+    labels: Labels = field(default_factory=Labels)

@@ -11,9 +11,10 @@ import msgspec
 from backends.errors import EngineBroken
 from gateway.relay import chunks
 from gateway.relay.chunks import Choice, Chunk, ModelName
+from gateway.relay.documents import decoded
 from gateway.relay.replies import engine_problem, event
 from gateway.relay.usual import Usual, learn
-from policies.stream_guard import StreamGuard
+from policies.stream_guard import Step, StreamGuard
 from policies.verdict import Verdict
 
 DONE = b"data: [DONE]\n\n"
@@ -21,6 +22,13 @@ NOTHING = b"null"
 """What llama.cpp begins a stream of several prompts with."""
 LESSONS = 8
 """Chunks in a row from which a stream's usual form is learnt in vain before it is given up."""
+
+
+LABELLED = frozenset({"stop", "length"})
+"""Ends of a text; a tool call is none."""
+
+Writes = dict[str, str]
+"""What leaves of one choice in one chunk: channel → text."""
 
 
 class AnswerStream:
@@ -31,7 +39,6 @@ class AnswerStream:
     """
 
     __slots__ = (
-        "_channel",
         "_last_payload",
         "_lessons",
         "cut",
@@ -39,6 +46,7 @@ class AnswerStream:
         "expected",
         "finished",
         "guard",
+        "label",
         "name",
         "said",
         "text_chunks",
@@ -47,7 +55,9 @@ class AnswerStream:
         "usual",
     )
 
-    def __init__(self, asked_model: str, choices: int, guard: StreamGuard) -> None:
+    def __init__(self, asked_model: str, choices: int, guard: StreamGuard, label: str = "") -> None:
+        self.label = label
+        """What is put behind each text that a model has finished (GB 45438-2025), for keys that ask for it."""
         self.name = ModelName(asked_model)
         self.expected = choices
         self.guard = guard
@@ -61,7 +71,6 @@ class AnswerStream:
         self.said: dict[int, list[str]] = {}
         """What has left of each choice, in order."""
         self._last_payload = b""
-        self._channel: dict[int, str] = {}
         self.usual: Usual | None = None
         """What the last chunk had in common with the next ones, as far as it could be told."""
         self._lessons = LESSONS
@@ -82,14 +91,14 @@ class AnswerStream:
         self._lessons = LESSONS
         self.text_chunks += 1
         step = self.guard.feed(usual.index, usual.channel, text)
-        if step.release == text and step.cut is None:
+        if step.release == text and step.cut is None and not step.late:
             self.said[usual.index].append(text)
             return data if usual.same else usual.renamed(data)
-        self._note(usual.index, step.release)
-        self.cut = step.cut
+        writes: Writes = {}
+        self._take(step, usual.index, usual.channel, writes)
         if step.cut is not None:
             self.usual = None
-        return self._rewritten(data[6:-2], {0: [(usual.channel, step.release)]})
+        return self._rewritten(data[6:-2], {0: writes})
 
     def feed(self, payload: bytes) -> bytes:
         """Take one event's payload and return what may leave.
@@ -109,7 +118,7 @@ class AnswerStream:
             return b""
         if b"\n" in payload:  # several data lines; between JSON tokens a blank says the same
             payload = payload.replace(b"\n", b" ")
-        chunk = _decoded(payload)
+        chunk = _chunk(payload)
         if chunk.usage is not None:
             self.usage, self.tokens = self.name.restore(payload, chunk.model), chunk.usage
         if not chunk.choices:
@@ -124,71 +133,77 @@ class AnswerStream:
     def _learn(self, payload: bytes, chunk: Chunk) -> None:
         """Learn from a chunk what the next ones will probably look like."""
         self.usual = None
-        if self._lessons and self.cut is None and chunk.usage is None and chunk.choices and len(chunk.choices) == 1:
+        if not self._lessons or self.cut is not None or chunk.usage is not None:
+            return
+        if chunk.choices and len(chunk.choices) == 1 and chunk.choices[0].logprobs is None:
             self._lessons -= 1
             self.usual = learn(payload, chunk.choices[0], self.name, chunk.model)
             if self.usual is not None:
                 self.said.setdefault(self.usual.index, [])
 
-    def _guarded(self, choices: list[Choice]) -> dict[int, list[tuple[str, str]]] | None:
+    def _guarded(self, choices: list[Choice]) -> dict[int, Writes] | None:
         """Ask the guard for each text of a chunk.
 
-        None: all of it leaves as it came. Else (channel, text) to write, for each position in the chunk.
+        None: all of it leaves as it came. Else what to write of each choice, by its position in the chunk.
         """
-        changes: dict[int, list[tuple[str, str]]] = {}
+        changes: dict[int, Writes] = {}
         changed = False
         for position, choice in enumerate(choices):
-            writes = changes[position] = []
+            if not 0 <= choice.index < self.expected:
+                raise EngineBroken(f"The engine sent a choice {choice.index}, of {self.expected} that were asked for.")
+            writes = changes[position] = {}
             for channel, text in chunks.texts(choice):
                 self.text_chunks += 1
-                self._channel[choice.index] = channel
                 step = self.guard.feed(choice.index, channel, text)
-                changed = changed or step.release != text
-                self._note(choice.index, step.release)
-                writes.append((channel, step.release))
+                changed = self._take(step, choice.index, channel, writes) or changed or step.release != text
                 if step.cut is not None:
-                    self.cut = step.cut
                     return changes
             if choice.finish_reason is not None:
-                changed = self._finish(choice.index, writes) or changed
+                changed = self._finish(choice, writes) or changed
                 if self.cut is not None:
                     return changes
+            if choice.logprobs is not None:
+                changed = changed or not self.guard.allows("".join(writes.values()), *chunks.tokens(choice.logprobs))
         return changes if changed else None
 
-    def _finish(self, index: int, writes: list[tuple[str, str]]) -> bool:
-        """End a choice; return whether held text was added to *writes*."""
-        step = self.guard.finish(index)
+    def _finish(self, choice: Choice, writes: Writes) -> bool:
+        """End a choice: its label, and what was held of it; return whether that changes the chunk."""
+        changed = False
+        if self.label and choice.finish_reason in LABELLED and self.said.get(choice.index):
+            channel = "content" if choice.text is None else "text"
+            step = self.guard.feed(choice.index, channel, self.label)
+            self._take(step, choice.index, channel, writes)
+            changed = True
+        if self.cut is None:
+            step = self.guard.finish(choice.index)
+            changed = self._take(step, choice.index, "", writes) or changed
+        if self.cut is None:
+            self.finished.add(choice.index)
+        return changed
+
+    def _take(self, step: Step, index: int, channel: str, writes: Writes) -> bool:
+        """Add what a step lets go to *writes*, and note it; return whether other channels' text is among it."""
+        for by, text in (*step.late, (channel, step.release)):
+            if text or by == channel != "":
+                writes[by] = writes.get(by, "") + text
+            if text:
+                self.said.setdefault(index, []).append(text)
         self.cut = step.cut
-        if step.cut is None:
-            self.finished.add(index)
-        if not step.release:
-            return False
-        channel = self._channel.get(index, "content")
-        self._note(index, step.release)
-        for i, (written, text) in enumerate(writes):
-            if written == channel:
-                writes[i] = (channel, text + step.release)
-                return True
-        writes.append((channel, step.release))
-        return True
+        return bool(step.late) or step.cut is not None
 
-    def _note(self, index: int, text: str) -> None:
-        if text:
-            self.said.setdefault(index, []).append(text)
-
-    def _rewritten(self, payload: bytes, changes: dict[int, list[tuple[str, str]]]) -> bytes:
+    def _rewritten(self, payload: bytes, changes: dict[int, Writes]) -> bytes:
         """Return the chunk with the texts that may leave; log probabilities would tell the held ones, so they go."""
-        document = msgspec.json.decode(payload)
+        document = decoded(payload)
         document["model"] = self.name.asked
         kept = []
         for position, writes in changes.items():
             choice: dict[str, Any] = document["choices"][position]
-            for channel, text in writes:
+            for channel, text in writes.items():
                 chunks.put(choice, channel, text)
             choice.pop("logprobs", None)
             if self.cut is not None:  # the refusal that follows brings the finish reason
                 choice["finish_reason"] = None
-            if any(text for _, text in writes) or choice.get("finish_reason") is not None:
+            if any(writes.values()) or choice.get("finish_reason") is not None:
                 kept.append(choice)
         document["choices"] = kept
         return event(msgspec.json.encode(document)) if kept else b""
@@ -210,7 +225,7 @@ class AnswerStream:
 
     def _made(self, index: int, text: str | None, finish_reason: str | None) -> bytes:
         """Return a chunk of our own in the engine's shape."""
-        document = msgspec.json.decode(self._last_payload)
+        document = decoded(self._last_payload)
         choice: dict[str, Any] = {"index": index, "finish_reason": finish_reason}
         if "text" in document["choices"][0]:
             choice["text"] = text or ""
@@ -225,12 +240,12 @@ class AnswerStream:
         usage: dict[str, Any] | None = None
         document: dict[str, Any] = {}
         if self.usage is not None:
-            document = msgspec.json.decode(self.usage)
+            document = decoded(self.usage)
             if document.get("choices") == []:
                 return event(self.usage) + DONE
             usage = document["usage"]
         elif self._last_payload:
-            document = msgspec.json.decode(self._last_payload)
+            document = decoded(self._last_payload)
         if usage is None and counted is not None:
             prompt, completion = counted.prompt_tokens or 0, counted.completion_tokens or 0
             usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
@@ -238,11 +253,11 @@ class AnswerStream:
         return event(msgspec.json.encode(document)) + DONE
 
 
-def _decoded(payload: bytes) -> Chunk:
+def _chunk(payload: bytes) -> Chunk:
     """Return the chunk, or raise what `AnswerStream.feed` raises."""
     try:
         chunk = chunks.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineBroken("The engine sent a stream event that is not an OpenAI chunk.") from error
     if chunk.error is not None:
         raise engine_problem(500, payload)

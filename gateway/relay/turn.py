@@ -7,16 +7,21 @@ import time
 from backends.errors import UnknownModel
 from gateway import problems
 from gateway.audit.record import Outcome, Turn
-from gateway.problems import ENGINE, INTERNAL, Problem
-from gateway.relay import identity, replies
+from gateway.problems import ENGINE, INTERNAL, Problem, invalid
+from gateway.relay import identity, replies, screening
 from gateway.relay.answer import Answer, joins
 from gateway.relay.identity import Person
 from gateway.relay.stages import Reply, Stages
 from gateway.relay.wire import Request
-from policies import refusals
+from keywords.entry import Direction
+from policies import keyword_policy, refusals
+from policies.surroundings import surroundings
 from policies.verdict import Verdict
 
 log = logging.getLogger(__name__)
+
+CAN = {"generate": "chat or complete", "embed": "embed", "rerank": "rerank"}
+"""Tasks of an endpoint, in words."""
 
 
 async def run(turn: Turn, request: Request, user_header: str | None, stages: Stages, reply: Reply) -> None:
@@ -29,7 +34,7 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
         turn.outcome = Outcome.SUSPENDED
         await _refuse(turn, request, stages, reply, refusals.suspension(standing))
         return
-    turn.verdict = stages.policy.local(request.utterance)
+    turn.verdict = await screening.judged(stages.policy, request.utterance)
     if turn.verdict.refused:
         await _strike(turn, request, stages, reply, person)
         return
@@ -40,6 +45,7 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
         asked = time.perf_counter()
         turn.added_seconds = asked - turn.began
         await stages.audit.accepted(turn)
+        await _observe(turn, request, stages)
         turn.verdict = await judged if judged is not None else turn.verdict
         if turn.verdict.refused:
             lease.close()
@@ -51,11 +57,24 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
 
 
 def _allowed_model(turn: Turn, request: Request, stages: Stages) -> str:
-    """Return the public model that is meant; one that the key may not use does not exist for it."""
+    """Return the public model that is meant; one that the key may not use does not exist for it.
+
+    Raises the 400 for a model that is known not to do what the route is for.
+    """
     model = stages.pool.model(request.model)
     if not turn.caller.may_use(model):
         raise UnknownModel(request.model)
+    tasks, task = stages.pool.models[model][0].tasks, request.route.task
+    if tasks and task not in tasks:
+        can = " and ".join(CAN[known] for known in tasks)
+        raise invalid(f"The model `{request.model}` cannot {CAN[task]}; it can {can}.", "model", "model_not_suited")
     return model
+
+
+async def _observe(turn: Turn, request: Request, stages: Stages) -> None:
+    """Count what stands around the newest words, while the engine prefills."""
+    hits = await screening.observed(stages.policy, surroundings(request.body), Direction.IN)
+    turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.CONTEXT)
 
 
 class _Judging:

@@ -7,25 +7,32 @@ import msgspec
 from backends.errors import EngineBroken
 from gateway.relay import chunks
 from gateway.relay.chunks import Choice, Chunk, ModelName
+from gateway.relay.documents import decoded
+from gateway.relay.replies import engine_problem
+from gateway.relay.stream import LABELLED
 from gateway.relay.wire import CHAT, Request
 from policies import refusals
-from policies.stream_guard import StreamGuard
+from policies.stream_guard import Step, StreamGuard
 from policies.verdict import Verdict
 
 
 class WholeAnswer:
     """One whole answer: read once, guarded, and written as the engine's bytes wherever nothing has to change."""
 
-    def __init__(self, request: Request, body: bytes) -> None:
+    def __init__(self, request: Request, body: bytes, label: str = "") -> None:
         self.request = request
+        self.label = label
+        """See `AnswerStream.label`."""
         self.body = body
         try:
             self.chunk: Chunk = chunks.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EngineBroken("The engine's answer is not an OpenAI answer.") from error
         self.cut: Verdict | None = None
         self._writes: list[tuple[int, str, str]] = []
         self._cut_choices: set[int] = set()
+        self._bare: set[int] = set()
+        """Choices whose log probabilities would tell what does not leave."""
 
     @property
     def choices(self) -> list[Choice]:
@@ -38,49 +45,61 @@ class WholeAnswer:
         return "".join(text for choice in self.choices for _, text in chunks.texts(choice))
 
     def guard(self, guard: StreamGuard) -> None:
-        """Put each text through *guard*; what changes is written by `encode`."""
+        """Put each text through *guard*; what changes is written by `encode`. Raises `EngineBroken`."""
+        if self.chunk.error is not None:
+            raise engine_problem(500, self.body)
+        if not self.choices:
+            raise EngineBroken("The engine's answer has no choices.")
         for position, choice in enumerate(self.choices):
-            said: dict[str, str] = {}
-            channel = released = ""
-            for channel, text in chunks.texts(choice):
-                step = guard.feed(choice.index, channel, text)
-                released = step.release
-                if step.release != text or step.cut is not None:
-                    said[channel] = step.release
-                if step.cut is not None:
-                    self._cut(position, choice, said, step.cut)
-                    break
-            else:
-                step = guard.finish(choice.index)
-                if step.release:
-                    said[channel] = released + step.release
-                if step.cut is not None:
-                    self._cut(position, choice, said, step.cut)
-            self._writes += [(position, *write) for write in said.items()]
+            if not 0 <= choice.index < self.request.choices:
+                raise EngineBroken(f"The engine's answer has a choice {choice.index}, of {self.request.choices}.")
+            if self.request.route is CHAT and choice.message is None:
+                raise EngineBroken("The engine's answer has a choice without a message.")
+            self._guard_choice(position, choice, guard)
 
-    def _cut(self, position: int, choice: Choice, said: dict[str, str], verdict: Verdict) -> None:
+    def _guard_choice(self, position: int, choice: Choice, guard: StreamGuard) -> None:
+        leaves: dict[str, str] = {}
+        texts = list(chunks.texts(choice))
+        if self.label and texts and choice.finish_reason in LABELLED:
+            texts.append(("content" if self.request.route is CHAT else "text", self.label))
+        for channel, text in texts:
+            step = guard.feed(choice.index, channel, text)
+            if _add(step, channel, leaves):
+                break
+        else:
+            step = guard.finish(choice.index)
+            _add(step, "", leaves)
+        if step.cut is not None:
+            self._cut(position, leaves, step.cut)
+        original = dict(chunks.texts(choice))
+        for channel, text in original.items():
+            if leaves.get(channel, "") != text or step.cut is not None:
+                self._writes.append((position, channel, leaves.pop(channel, "")))
+        self._writes += [(position, channel, text) for channel, text in leaves.items() if channel not in original]
+        if choice.logprobs is not None and not guard.allows(
+            "".join(original.values()), *chunks.tokens(choice.logprobs)
+        ):
+            self._bare.add(position)
+
+    def _cut(self, position: int, leaves: dict[str, str], verdict: Verdict) -> None:
         """End a choice: nothing of what stood behind the cut stays, and the refusal stands in its place."""
         self.cut = verdict
         self._cut_choices.add(position)
-        behind = False
-        cut_at = next(reversed(said), "")
-        for channel, _ in chunks.texts(choice):
-            if behind:
-                said[channel] = ""
-            behind = behind or channel == cut_at
         channel = "content" if self.request.route is CHAT else "text"
-        said[channel] = said.get(channel, "") + refusals.cut(verdict)
+        leaves[channel] = leaves.get(channel, "") + refusals.cut(verdict)
 
     def encode(self, usage: chunks.Usage | None) -> bytes:
         """Return the answer under the asked name; *usage* is put in where the engine has reported none."""
         missing_usage = usage is not None and self.chunk.usage is None
         missing_content = self.request.route is CHAT and any(_lacks_content(choice) for choice in self.choices)
-        if not (self._writes or self._cut_choices or missing_usage or missing_content):
+        if not (self._writes or self._cut_choices or self._bare or missing_usage or missing_content):
             return ModelName(self.request.model).restore(self.body, self.chunk.model)
-        document: dict[str, Any] = msgspec.json.decode(self.body)
+        document: dict[str, Any] = decoded(self.body)
         document["model"] = self.request.model
         for position, channel, text in self._writes:
             chunks.put(document["choices"][position], channel, text)
+            self._bare.add(position)
+        for position in self._bare:
             document["choices"][position].pop("logprobs", None)
         for position in self._cut_choices:
             document["choices"][position]["finish_reason"] = "content_filter"
@@ -100,3 +119,11 @@ class WholeAnswer:
 
 def _lacks_content(choice: Choice) -> bool:
     return choice.message is not None and choice.message.content is msgspec.UNSET
+
+
+def _add(step: Step, channel: str, leaves: dict[str, str]) -> bool:
+    """Add what a step lets go; return whether it is the last one."""
+    for by, text in (*step.late, (channel, step.release)):
+        if by:
+            leaves[by] = leaves.get(by, "") + text
+    return step.cut is not None

@@ -1,19 +1,36 @@
 """The OpenAI requests we read: what they must have, what they may not have. The rest passes untouched."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jiter
 import msgspec
 
-from gateway.problems import invalid
+from gateway.problems import Problem, invalid
+from gateway.relay import denied
 from policies import utterance
 from policies.utterance import Utterance
 
 MAX_CHOICES = 128
 """Of one request, prompts times ``n``; OpenAI's own bound of ``n``."""
+MAX_MARKS = 400_000
+"""Commas and opening brackets in a body, those inside texts too: a long text has one in eighty characters, a body that
+is made to keep the parser busy one in ten. Reading so many takes the event loop a tenth of a second."""
+MAX_PARTS = 10_000
+"""Of all messages; each part is looked at."""
+EXPLAINED_BYTES = 1 << 20
+"""Up to this size a body that cannot be read is looked at once more, to name the field."""
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+PLAIN_MESSAGE = 2
+"""Fields of a message that has a role and a content."""
+PLAIN_PART = {"type", "text"}
+NESTED = {float, dict, list}
+SPEAKING = {"system", "developer", "user"}
+"""Roles whose messages are nothing without content; an assistant's may be a tool call."""
 
 
 class _Read(msgspec.Struct):
@@ -27,16 +44,26 @@ class _Read(msgspec.Struct):
     n: int | None = None
 
 
+class _Generates(_Read):
+    """Fields by which engines would fail in words of their own, without naming the field."""
+
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+
+
 class _Message(msgspec.Struct):
     role: str
     content: str | list[dict[str, Any]] | None = None
 
 
-class _Chat(_Read):
+class _Chat(_Generates):
     messages: list[_Message] = msgspec.field(default_factory=list)
 
 
-class _Completion(_Read):
+class _Completion(_Generates):
     prompt: str | list[str] = ""
 
 
@@ -44,7 +71,7 @@ class _Embeddings(_Read, kw_only=True):
     input: str | list[str]
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
     text: str
 
 
@@ -60,28 +87,42 @@ class Route:
     name: str
     path: str
     shape: type[_Read]
+    own: tuple[str, ...]
+    """The fields in which its words stand."""
     words: Callable[[Mapping[str, Any]], Utterance]
-    generates: bool
-    """Whether it answers with generated text, and so can be streamed, refused in words and cut."""
+    task: str
+    """What a model must be able to do for it; see `Endpoint.tasks`."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether it answers with generated text, and so can be streamed, refused in words and cut."""
+        return self.task == "generate"
 
 
-CHAT = Route("chat", "/v1/chat/completions", _Chat, lambda body: utterance.of_messages(body["messages"]), True)
-COMPLETION = Route("completion", "/v1/completions", _Completion, lambda body: utterance.of_input(body["prompt"]), True)
-EMBEDDINGS = Route("embeddings", "/v1/embeddings", _Embeddings, lambda body: utterance.of_input(body["input"]), False)
-RERANK = Route("rerank", "/v1/rerank", _Rerank, lambda body: utterance.of_input(body["query"]), False)
+def _chat_words(body: Mapping[str, Any]) -> Utterance:
+    return utterance.of_messages(body["messages"])
+
+
+def _completion_words(body: Mapping[str, Any]) -> Utterance:
+    return utterance.of_input([body["prompt"], body.get("suffix")] if "suffix" in body else body["prompt"])
+
+
+def _input(body: Mapping[str, Any]) -> Utterance:
+    return utterance.of_input(body["input"])
+
+
+def _query(body: Mapping[str, Any]) -> Utterance:
+    return utterance.of_input(body["query"])
+
+
+CHAT = Route("chat", "/v1/chat/completions", _Chat, ("messages",), _chat_words, "generate")
+COMPLETION = Route("completion", "/v1/completions", _Completion, ("prompt",), _completion_words, "generate")
+EMBEDDINGS = Route("embeddings", "/v1/embeddings", _Embeddings, ("input",), _input, "embed")
+RERANK = Route("rerank", "/v1/rerank", _Rerank, ("query", "documents"), _query, "rerank")
 ROUTES = (CHAT, COMPLETION, EMBEDDINGS, RERANK)
 
-DENIED = {
-    "chat_template": "it would replace the template that the model was trained and is guarded with",
-    "kv_transfer_params": "it would name other machines to the engine",
-    "logits_processors": "it would run code in the engine",
-    "prompt_embeds": "a prompt that is no text cannot be judged",
-    "prompt_logprobs": "it would repeat the whole prompt past the guard",
-    "prompt_token_ids": "a prompt that is no text cannot be judged",
-    "return_token_ids": "an answer that is no text cannot be guarded",
-    "return_tokens_as_token_ids": "an answer that is no text cannot be guarded",
-}
-"""Top-level fields that open a way around the guard or into the network, with the reason that the client reads."""
+WATCHED = {route.name: denied.WATCHED.difference(route.own) for route in ROUTES}
+"""By route, the fields that have to be looked at more closely where they are there."""
 
 
 @dataclass(slots=True)
@@ -116,12 +157,17 @@ def read(route: Route, raw: bytes, *, remote_images: bool = False) -> Request:
 
     *remote_images* says whether message parts may carry URLs that the engine would fetch.
     """
-    body = _parse(raw)
-    _refuse_denied(body)
+    body = parse(raw)
+    if not WATCHED[route.name].isdisjoint(body):
+        denied.check_fields(body, route.path, route.own)
+        denied.check_template_arguments(body)
+    for name, value in body.items():
+        if type(value) in NESTED and name not in route.own:
+            denied.check_finite(value, name)
     try:
         seen = msgspec.convert(body, route.shape)
     except msgspec.ValidationError as error:
-        raise _misshaped(str(error)) from None
+        raise misshaped(str(error)) from None
     if isinstance(seen, _Chat):
         _check_messages(body, remote_images)
     elif isinstance(seen, _Completion) and "prompt" not in body:
@@ -137,35 +183,46 @@ def read(route: Route, raw: bytes, *, remote_images: bool = False) -> Request:
     )
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
+def parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body. Raises a 400 `Problem` for what is none, or would take too long to read."""
     if not raw:
         raise invalid("The request has no body; a JSON object is expected.")
+    if len(raw) > MAX_MARKS and raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_MARKS:
+        raise invalid(f"The body has more than {MAX_MARKS} commas and brackets.", code="body_too_complex")
     try:
         # Duplicate keys are refused: which of two counts depends on the parser, and the guard's is not the engine's.
         body = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise invalid(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+        raise _unreadable(raw, str(error)) from None
     if not isinstance(body, dict):
         raise invalid("The body must be a JSON object.", code="invalid_json")
     return body
 
 
-def _refuse_denied(body: dict[str, Any]) -> None:
-    for name in DENIED.keys() & body.keys():
-        if body[name] is not None and body[name] is not False:
-            raise invalid(f"`{name}` is not accepted: {DENIED[name]}.", name, "field_not_accepted")
-    arguments = body.get("chat_template_kwargs")
-    if (
-        isinstance(arguments, dict) and "chat_template" in arguments
-    ):  # CVE-2025-61620: older vLLM takes it from there too
-        field = "chat_template_kwargs.chat_template"
-        raise invalid(f"`{field}` is not accepted: {DENIED['chat_template']}.", field, "field_not_accepted")
-    for name, value in body.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise invalid(f"`{name}` is out of range.", name)
+def _unreadable(raw: bytes, error: str) -> Problem:
+    """Return the 400 for what is no JSON; half a surrogate pair, which is no character, is named by its field."""
+    where = ""
+    if "hex escape" in error and len(raw) <= EXPLAINED_BYTES:
+        with contextlib.suppress(ValueError, RecursionError):
+            where = (_half_pair(json.loads(raw)) or "").lstrip(".")
+    if where:
+        return invalid(f"`{where}` has half a surrogate pair, which is no character.", where, "invalid_json")
+    return invalid(f"The body is not valid JSON: {error}.", code="invalid_json")
 
 
-def _misshaped(message: str) -> Exception:
+def _half_pair(value: Any) -> str | None:
+    """Return the path, from *value* on, of the first text with half a surrogate pair."""
+    if isinstance(value, str):
+        return "" if value.encode("utf-8", "ignore").decode() != value else None
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        found = _half_pair(one)
+        if found is not None:
+            return f"[{name}]{found}" if isinstance(value, list) else f".{name}{found}"
+    return None
+
+
+def misshaped(message: str) -> Problem:
     """Turn msgspec's words into OpenAI's: the field's path stands in `param`."""
     what, _, where = message.partition(" - at `$")
     path = where.rstrip("`").lstrip(".").replace("[...]", "[]")
@@ -180,29 +237,31 @@ def _check_messages(body: dict[str, Any], remote_images: bool) -> None:
     messages = body.get("messages")
     if not messages:
         raise invalid("`messages` is missing or empty: a list of messages is expected.", "messages")
+    parts = 0
     for i, message in enumerate(messages):
-        content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for j, part in enumerate(content):
-            where = f"messages[{i}].content[{j}]"
-            if "text" in part and not isinstance(part["text"], str):
-                raise invalid(f"`{where}.text` must be a string.", f"{where}.text")
-            if not remote_images:
-                _refuse_urls(part, where)
+        role, content = message["role"], message.get("content")
+        if role not in ROLES:
+            raise invalid(f"`messages[{i}].role` must be one of {', '.join(ROLES)}.", f"messages[{i}].role")
+        if content is None and role in SPEAKING:
+            raise invalid(f"`messages[{i}].content` is missing.", f"messages[{i}].content")
+        if len(message) > PLAIN_MESSAGE:
+            denied.check_finite(message, f"messages[{i}]")
+        if isinstance(content, list):
+            parts += len(content)
+            if parts > MAX_PARTS:
+                text = f"`messages` have more than {MAX_PARTS} parts in their contents."
+                raise invalid(text, f"messages[{i}].content", "body_too_complex")
+            _check_parts(content, f"messages[{i}].content", remote_images)
 
 
-def _refuse_urls(value: Any, where: str) -> None:
-    """Refuse each URL in a message part that an engine would open: only ``data:`` carries its own bytes."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            path = f"{where}.{name}"
-            if isinstance(inner, str) and name.endswith("url") and not inner.startswith("data:"):
-                raise invalid(f"`{path}`: only data: URLs are accepted with this key.", path, "remote_url_not_accepted")
-            _refuse_urls(inner, path)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        for i, inner in enumerate(value):
-            _refuse_urls(inner, f"{where}[{i}]")
+def _check_parts(content: list[dict[str, Any]], where: str, remote_images: bool) -> None:
+    for j, part in enumerate(content):
+        here = f"{where}[{j}]"
+        if "text" in part and not isinstance(part["text"], str):
+            raise invalid(f"`{here}.text` must be a string.", f"{here}.text")
+        if part.keys() != PLAIN_PART or part["type"] != "text":
+            denied.check_finite(part, here)
+            denied.check_part(part, here, remote=remote_images)
 
 
 def _streams(route: Route, seen: _Read) -> bool:

@@ -9,19 +9,26 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 log = logging.getLogger(__name__)
 
 REPLICAS = "replicas"
 KEYS = "keys"
+KEYWORDS = "keywords"
 
 POLL_SECONDS = 1.0
+START_SECONDS = 5.0
+"""For the first look of a follower; with Redis hanging it starts without."""
+PUBLISH_SECONDS = 5.0
+"""For one try; whoever has changed something does not wait longer."""
 CHANNEL = "gw:changed"
 
 
@@ -36,14 +43,16 @@ class Board:
     def __init__(self, redis: "Redis") -> None:
         self.redis = redis
 
-    async def publish(self, name: str, document: Any) -> None:
-        """Replace the document *name* and tell everyone.
+    async def publish(self, name: str, document: Any) -> bytes:
+        """Replace the document *name* and tell everyone; return its version.
 
         A version is a random word: after a loss of Redis a count would begin again, and look like one that was seen.
         """
-        fields: dict[Any, Any] = {"version": secrets.token_hex(8), "document": msgspec.json.encode(document)}
+        version = secrets.token_hex(8).encode()
+        fields: dict[Any, Any] = {"version": version, "document": msgspec.json.encode(document)}
         await self.redis.hset(_name(name), mapping=fields)
         await self.redis.publish(CHANNEL, name)
+        return version
 
     async def version(self, name: str) -> bytes | None:
         """Return the version of *name*; None where there is none."""
@@ -59,35 +68,96 @@ class Board:
         return await self.redis.hmget(_name(name), ["version", "document"])
 
 
+class Source(Protocol):
+    """Where a document is read anew each time that it is published."""
+
+    async def generation(self) -> object:
+        """Return what changes whenever the document does; asked for once a second."""
+
+    async def document(self) -> Any:
+        """Return the document."""
+
+
 class Publisher:
-    """Sees to it that what was published last stays published, through any loss of Redis."""
+    """Sees to it that what is true stays published, through any loss of Redis.
+
+    A document is either handed over (`publish`), or comes from a source (`follow`): then every change of the source is
+    published, whoever made it, and never an older copy after a newer one.
+    """
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self._documents: dict[str, Any] = {}
+        self._sources: dict[str, Source] = {}
+        self._published: dict[str, tuple[bytes, object]] = {}
+        """Version and generation of what this publisher has put up, or found to be the same."""
         self._late: set[str] = set()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._complaints: dict[str, str] = {}
 
     async def publish(self, name: str, document: Any) -> None:
         """Publish *document*, now or, with Redis away, as soon as it is back."""
         self._documents[name] = document
+        await self._now(name)
+
+    async def follow(self, name: str, source: Source) -> None:
+        """Publish what *source* says, now and whenever that changes."""
+        self._sources[name] = source
+        await self._now(name)
+
+    async def refresh(self, name: str) -> None:
+        """Publish what the source of *name*, once it is followed, says now."""
+        if name in self._sources:
+            await self._now(name)
+
+    def holds(self, name: str) -> bool:
+        """Return whether it has published *name*, and so sees to it."""
+        return name in self._documents or name in self._sources
+
+    async def run(self) -> None:
+        """Publish what is late or has changed, and again what Redis has forgotten, until cancelled."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            for name in (*self._documents, *self._sources):
+                await self._try(name)
+
+    async def _now(self, name: str) -> None:
         self._late.add(name)
         await self._try(name)
 
-    async def run(self) -> None:
-        """Publish what is late, and again what Redis has forgotten, until cancelled."""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            for name in tuple(self._documents):
-                await self._try(name)
-
     async def _try(self, name: str) -> None:
         try:
-            if name in self._late or await self.board.version(name) is None:
-                self._late.discard(name)
-                await self.board.publish(name, self._documents[name])
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(PUBLISH_SECONDS), self._locks.setdefault(name, asyncio.Lock()):
+                await self._bring(name)
+            self._complaints.pop(name, None)
+        except Exception as error:  # Redis or the database are away; it is tried again
             self._late.add(name)
-            log.warning("%s cannot be published now: %s", name, error)
+            if self._complaints.get(name) != str(error):
+                known = isinstance(error, RedisError | OSError | TimeoutError)
+                log.warning("%s cannot be published now: %r", name, error, exc_info=None if known else error)
+            self._complaints[name] = str(error)
+
+    async def _bring(self, name: str) -> None:
+        """Publish *name* where that is needed. Its lock is held: reading and publishing are one."""
+        source = self._sources.get(name)
+        generation = await source.generation() if source is not None else None
+        version = await self.board.version(name)
+        late = name in self._late or version is None
+        if not late and (source is None or self._published.get(name) == (version, generation)):
+            return
+        self._late.discard(name)
+        document = await source.document() if source is not None else self._documents[name]
+        if not late and await self._stands(name, document, generation):
+            return
+        self._published[name] = (await self.board.publish(name, document), generation)
+
+    async def _stands(self, name: str, document: Any, generation: object) -> bool:
+        """Return whether somebody else has put up the same: two publishers must not outdo each other for ever."""
+        found = await self.board.read(name)
+        if found is None or found[1] != msgspec.json.decode(msgspec.json.encode(document)):
+            return False
+        self._published[name] = (found[0], generation)
+        return True
 
 
 class Follower:
@@ -99,10 +169,18 @@ class Follower:
         self.seen: dict[str, bytes | None] = dict.fromkeys(callbacks)
         self.tasks: list[asyncio.Task[None]] = []
         self._one_at_a_time = asyncio.Lock()  # else an older document could be taken after a newer one
+        self._complaints: dict[str, str] = {}
 
-    async def start(self) -> None:
-        """Read everything once, then follow until `stop`."""
-        await self._refresh()
+    async def start(self, seconds: float = START_SECONDS) -> None:
+        """Read everything once, then follow until `stop`.
+
+        With Redis away, or silent for *seconds*, what there is comes later.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._refresh()
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            log.error("redis_url: the state cannot be read yet: %r", error)  # noqa: TRY400 - whose fault it is
         self.tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def stop(self) -> None:
@@ -113,25 +191,34 @@ class Follower:
 
     async def _refresh(self) -> None:
         async with self._one_at_a_time:
-            await self._read_changed()
+            for name in self.callbacks:
+                await self._read_changed(name)
 
-    async def _read_changed(self) -> None:
-        for name, callback in self.callbacks.items():
-            if await self.board.version(name) in {None, self.seen[name]}:
-                continue
+    async def _read_changed(self, name: str) -> None:
+        """Take the newest *name*. One that cannot be read, or used, leaves the one before, and all others alone."""
+        version = None
+        try:
+            version = await self.board.version(name)
+            if version in {None, self.seen[name]}:
+                return
             found = await self.board.read(name)
             if found is None:
-                continue
-            version, document = found
-            try:
-                callback(document)
-            except Exception:
+                return
+            self.callbacks[name](found[1])
+            version = found[0]
+        except (ConnectionError, TimeoutError, RedisConnectionError, RedisTimeoutError):
+            raise
+        except Exception as error:
+            if self._complaints.get(name) != str(error):
                 log.exception("the document %s cannot be used; the one before it stays", name)
-            self.seen[name] = version
+            self._complaints[name] = str(error)
+        else:
+            self._complaints.pop(name, None)
+        self.seen[name] = version or self.seen[name]
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(RedisError, OSError):
+            with _lived_with("what is announced cannot be followed"):
                 async with self.board.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
                     async for _ in channel.listen():
@@ -141,5 +228,16 @@ class Follower:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            with contextlib.suppress(RedisError, OSError):
+            with _lived_with("the documents cannot be read"):
                 await self._refresh()
+
+
+@contextlib.contextmanager
+def _lived_with(what: str) -> Iterator[None]:
+    """Let no error end a task that must go on: of Redis away nothing is said, of anything else the log has it."""
+    try:
+        yield
+    except (RedisError, OSError):
+        return
+    except Exception:
+        log.exception("%s", what)

@@ -7,13 +7,21 @@ import platform
 import shutil
 from pathlib import Path
 
+import redis
 from redis.asyncio import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.retry import Retry
 
 from gateway.settings import Settings
 
 SOCKET_PATH_LIMIT = 100
 """Bytes of a unix socket's path; the kernel allows 107 and a zero (unix(7))."""
 SOCKET_TIMEOUT_SECONDS = 5.0
+
+
+class RedisRefused(Exception):
+    """A Redis is there and does not let us in, or do what we need."""
 
 
 def socket_path(data_dir: Path) -> Path:
@@ -39,6 +47,25 @@ def connect(settings: Settings) -> "Redis":
         health_check_interval=15,
     )
     return client
+
+
+def silence(address: str) -> str | None:
+    """Ask the server at the URL *address* once, blocking; return why it does not answer, or None: it does.
+
+    Raises `RedisRefused`.
+    """
+    seconds = SOCKET_TIMEOUT_SECONDS
+    try:
+        client = redis.Redis.from_url(
+            address, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
+        )
+        with client:
+            client.ping()
+    except (AuthenticationError, ResponseError, TypeError) as error:  # TypeError: the URL has an option unheard of
+        raise RedisRefused(str(error)) from None
+    except (RedisError, OSError) as error:
+        return str(error)
+    return None
 
 
 def private_directory(path: Path) -> None:

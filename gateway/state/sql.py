@@ -8,13 +8,34 @@ from typing import Any
 
 import alembic.command
 import alembic.config
-from sqlalchemy import JSON, Boolean, Column, Connection, Integer, MetaData, String, Table, UniqueConstraint, event
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+)
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.settings import Settings
 
 BUSY_MILLISECONDS = 5_000
+
+
+class DatabaseUnavailable(Exception):
+    """The database cannot be opened; the message names the setting."""
+
 
 metadata = MetaData()
 
@@ -33,11 +54,27 @@ client_keys = Table(
     Column("trusts_user_header", Boolean, nullable=False),
     Column("exempt", Boolean, nullable=False),
     Column("allows_remote_images", Boolean, nullable=False),
+    Column("content_label", String(16), nullable=False),
+    Column("label_agreement", String(200)),
     Column("limits", JSON, nullable=False),
     Column("expires_at", Integer),
     Column("created_at", Integer, nullable=False),
     Column("disabled_at", Integer),
     UniqueConstraint("tenant", "name"),
+)
+
+retired_keys = Table(
+    "retired_keys",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("retired_at", Integer, nullable=False),
+)
+
+key_changes = Table(
+    "key_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 admin_keys = Table(
@@ -49,6 +86,62 @@ admin_keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("created_at", Integer, nullable=False),
     Column("disabled_at", Integer),
+)
+
+keyword_entries = Table(
+    "keyword_entries",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("key", String(64), nullable=False, unique=True),
+    Column("origin", String(16), nullable=False),
+    Column("term", String(200), nullable=False),
+    Column("risk", String(8), nullable=False, index=True),
+    Column("severity", Integer, nullable=False),
+    Column("action", String(16), nullable=False, index=True),
+    Column("match", String(16), nullable=False),
+    Column("direction", String(8), nullable=False),
+    Column("boundary", String(8), nullable=False),
+    Column("exceptions", JSON, nullable=False),
+    Column("mask", Text, nullable=False),
+    Column("within", Integer, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("reviewed_at", Integer),
+    Column("expires_at", Integer),
+    Column("benign_hits", Integer),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Column("touched", BigInteger, nullable=False, index=True),
+    sqlite_autoincrement=True,  # the number of a deleted entry stands in versions and is not given away again
+)
+
+keyword_versions = Table(
+    "keyword_versions",
+    metadata,
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("sha", String(64), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("entries", LargeBinary, nullable=False),
+)
+
+keyword_releases = Table(
+    "keyword_releases",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("n", Integer, ForeignKey("keyword_versions.n"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("canary_until", Integer),
+    Column("live_at", Integer),
+    sqlite_autoincrement=True,
 )
 
 
@@ -63,18 +156,29 @@ def database_url(settings: Settings) -> str:
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """Open the database and bring it to the newest version."""
+    """Open the database and bring it to the newest version. Raises `DatabaseUnavailable`."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_async_engine(database_url(settings))
+    try:
+        engine = create_async_engine(database_url(settings))
+    except ModuleNotFoundError as error:
+        raise DatabaseUnavailable(f"database_url: pip install {error.name}") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     try:
-        with _one_at_a_time(settings.data_dir):
-            async with engine.begin() as connection:
-                await connection.run_sync(_upgrade)
+        await _bring_up_to_date(engine, settings.data_dir)
         yield engine
     finally:
         await engine.dispose()
+
+
+async def _bring_up_to_date(engine: AsyncEngine, data_dir: Path) -> None:
+    try:
+        with _one_at_a_time(data_dir):
+            async with engine.begin() as connection:
+                await connection.run_sync(_upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        what = getattr(error, "orig", None) or error  # the driver's words, without the statement around them
+        raise DatabaseUnavailable(f"database_url: the database cannot be opened: {what}") from None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

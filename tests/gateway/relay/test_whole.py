@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from backends.errors import EngineBroken
+from gateway.problems import Problem
 from gateway.relay import wire
 from gateway.relay.chunks import Usage
 from gateway.relay.whole import WholeAnswer
@@ -45,10 +46,8 @@ def test_a_message_always_has_its_content() -> None:
 
 
 def test_a_guard_that_holds_text_loses_none() -> None:
-    """What was held until the finish stands in its place."""
-    assert relay(whole_chat("你好啊"), Holding()) == {**whole_chat("你好啊"), "model": "asked"} | {
-        "choices": [{k: v for k, v in whole_chat("你好啊")["choices"][0].items() if k != "logprobs"}]
-    }
+    """What was held until the finish stands in its place, and nothing is changed."""
+    assert {**whole_chat("你好啊"), "model": "asked"} == relay(whole_chat("你好啊"), Holding())
 
 
 def test_a_cut_answer_ends_with_the_refusal() -> None:
@@ -84,3 +83,43 @@ def test_what_is_no_answer_is_an_engine_error(raw: bytes) -> None:
     """Garbage is the engine's fault."""
     with pytest.raises(EngineBroken):
         WholeAnswer(ASK, raw)
+
+
+def test_a_label_is_the_last_words() -> None:
+    """Behind the text of a chat and of a completion, not behind a tool call."""
+    answer = WholeAnswer(ASK, json.dumps(whole_chat("你好")).encode(), label="（AI生成）")
+    answer.guard(Through())
+    [choice] = json.loads(answer.encode(None))["choices"]
+    assert ("你好（AI生成）", "stop") == (choice["message"]["content"], choice["finish_reason"])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"choices": None},
+        {"choices": []},
+        {"choices": [{"index": 0, "finish_reason": "stop"}]},
+        {"choices": [{"index": 3, "message": {"content": "a"}}]},
+        {"choices": [{"index": -1, "message": {"content": "a"}}]},
+    ],
+)
+def test_what_is_no_answer_is_the_engines_fault(document: dict[str, Any]) -> None:
+    """A 200 without choices, or with others than were asked for, is not passed on as an answer."""
+    with pytest.raises(EngineBroken):
+        relay(document)
+
+
+def test_an_error_under_200_is_an_error() -> None:
+    """Its message and status are the client's."""
+    with pytest.raises(Problem, match="out of memory"):
+        relay({"error": {"message": "out of memory", "code": 500}})
+
+
+def test_unread_numbers_that_no_float_holds() -> None:
+    """Where the answer has to be written anew they are the engine's fault; else it passes as it came."""
+    raw = json.dumps(whole_chat("a")).encode().replace(b'"created": 1', b'"created": 1e999')
+    answer = WholeAnswer(ASK, raw, label="x")
+    answer.guard(Through())
+    with pytest.raises(EngineBroken):
+        answer.encode(None)

@@ -1,0 +1,201 @@
+"""`/admin/keywords/entries`, `/import`, `/export`: the draft of the keyword library."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from gateway.admin.idempotency import once
+from gateway.admin.keys import IdempotencyKey, services
+from gateway.admin.services import KeywordServices
+from gateway.keyword_fields import LARGEST_ID, EntryChanges, Line, NewEntry, Reason
+from gateway.keyword_files import MOST_BYTES, Format, take_in, written
+from gateway.keyword_store import EntryInvalid, Filter, TermTaken, UnknownEntry
+from gateway.keyword_trials import DRAFT, LIVE, Version, warnings
+from gateway.keyword_versions import NotNow, UnknownVersion
+from gateway.problems import Problem, invalid
+from keywords.entry import LONGEST_TERM, Action, Entry, Match
+
+router = APIRouter(prefix="/admin/keywords", tags=["keywords"])
+
+IMPORT_PATH = "/admin/keywords/import"
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="The last id of the page before.")]
+
+
+def _version(value: object) -> Version:
+    text = str(value)
+    if text in {DRAFT, LIVE}:
+        return cast("Version", text)
+    if text.isascii() and text.isdigit() and 0 < int(text[:10]) <= LARGEST_ID:
+        return int(text[:10])
+    raise ValueError("must be `draft`, `live` or the number of a version")
+
+
+AnyVersion = Annotated[Version, PlainValidator(_version, json_schema_input_type=Version)]
+
+
+class Search(BaseModel):
+    """Which entries are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    after: Annotated[int, Field(ge=0, le=LARGEST_ID, description="The last id of the page before.")] = 0
+    q: str | None = Field(None, max_length=LONGEST_TERM, description="Part of the term.")
+    risk: str | None = Field(None, max_length=8)
+    action: Action | None = None
+    match: Match | None = None
+    tag: str | None = Field(None, max_length=64)
+    source: str | None = Field(None, max_length=200)
+
+    def filter(self) -> Filter:
+        """Return the conditions."""
+        return Filter(**self.model_dump(exclude={"limit", "after"}))
+
+
+class File(BaseModel):
+    """What an imported file does not say itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200, description="Its ending says its form.")]
+    risk: Annotated[str, Field(max_length=8, description="Of rows that name none.")]
+    source: Line = ""
+    licence: Line = ""
+    keep_actions: Reason | None = Field(None, description="Why the file's own actions count; else none does.")
+
+
+def problem(error: Exception) -> Problem:
+    """Return one of the library's refusals as the client reads it."""
+    match error:
+        case EntryInvalid():
+            return invalid(f"`{error.field}`: {error}.", error.field)
+        case TermTaken():
+            return Problem(409, str(error), param="term", code="conflict")
+        case UnknownEntry():
+            return Problem(404, str(error), param="id", code="not_found")
+        case UnknownVersion():
+            return Problem(404, str(error), param="version", code="not_found")
+        case NotNow():
+            return Problem(409, str(error), param="version", code="conflict")
+    return invalid(f"`texts`: {error}.", "texts")
+
+
+def keywords(request: Request) -> KeywordServices:
+    """Return what the routes of the keyword library work on."""
+    return services(request).keywords
+
+
+async def repeatable(
+    request: Request, response: Response, key: str | None, asked: Any, work: Callable[[], Awaitable[Any]]
+) -> Any:
+    """Do *work* once for an Idempotency-Key; return its answer, which holds no secret."""
+
+    async def both() -> tuple[Any, Any]:
+        answer = await work()
+        return answer, answer
+
+    answer, repeated = await once(services(request).redis, request.state.admin, key, asked, both)
+    if repeated:
+        response.headers["Idempotent-Replayed"] = "true"
+    return answer
+
+
+def page(found: list[dict[str, Any]], limit: int, name: str) -> dict[str, Any]:
+    """Return the first *limit* of what was found, and the cursor behind them."""
+    return {"data": found[:limit], "next": found[limit - 1][name] if len(found) > limit else None}
+
+
+@router.get("/entries")
+async def list_entries(request: Request, search: Annotated[Search, Query()]) -> dict[str, Any]:
+    """List and search the entries of the draft."""
+    found = await keywords(request).store.page(search.limit + 1, search.after, search.filter())
+    return page(found, search.limit, "id")
+
+
+@router.post("/entries", status_code=201)
+async def create(request: Request, response: Response, fields: NewEntry, key: IdempotencyKey = None) -> dict[str, Any]:
+    """Enter a term by hand; it may block at once. The answer says what it would have hit."""
+    entry = Entry(id=0, **{**fields.values(), "added_by": request.state.admin})
+
+    async def work() -> dict[str, Any]:
+        record = await keywords(request).store.create(entry)
+        return await _with_findings(request, record, entry)
+
+    asked = ["keywords.create", fields.model_dump(mode="json")]
+    answer: dict[str, Any] = await repeatable(request, response, key, asked, work)
+    return answer
+
+
+async def _with_findings(request: Request, record: dict[str, Any], entry: Entry) -> dict[str, Any]:
+    """Return *record* with what speaks against its entry."""
+    hit = await keywords(request).trials.would_have_hit(replace(entry, id=record["id"]))
+    return {**record, "warnings": warnings(entry), "would_have_hit": hit}
+
+
+@router.get("/entries/{entry_id}")
+async def show(request: Request, entry_id: Id) -> dict[str, Any]:
+    """Show one entry."""
+    return await keywords(request).store.get(entry_id)
+
+
+@router.patch("/entries/{entry_id}")
+async def change(request: Request, entry_id: Id, fields: EntryChanges) -> dict[str, Any]:
+    """Change an entry. An imported one judges or blocks only once it was measured, or with `force`."""
+    values = fields.values()
+    force = values.pop("force", None)
+    record = await keywords(request).store.change(entry_id, values, force)
+    return await _with_findings(request, record, await keywords(request).store.entry(entry_id))
+
+
+@router.delete("/entries/{entry_id}")
+async def delete(request: Request, entry_id: Id) -> dict[str, Any]:
+    """Take an entry out of the draft; frozen versions keep it."""
+    await keywords(request).store.delete(entry_id)
+    return {"id": entry_id, "deleted": True}
+
+
+@router.post("/import")
+async def import_file(
+    request: Request, response: Response, file: Annotated[File, Query()], key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Enter a word list (text, csv or xlsx as the body); its entries only observe until they are measured."""
+    data = await _body(request)
+
+    async def work() -> dict[str, Any]:
+        given = {**file.model_dump(), "source": file.source or file.name}
+        return await take_in(keywords(request).store, data, **given, by=request.state.admin)
+
+    asked = ["keywords.import", file.model_dump(), sha256(data).hexdigest()]
+    answer: dict[str, Any] = await repeatable(request, response, key, asked, work)
+    return answer
+
+
+async def _body(request: Request) -> bytes:
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MOST_BYTES:
+            raise invalid(f"The body has more than {MOST_BYTES} bytes.", "body", "body_too_large")
+    if not data:
+        raise EntryInvalid("body", "the body is empty: send the file as it is")
+    return bytes(data)
+
+
+@router.get("/export")
+async def export(
+    request: Request,
+    form: Annotated[Format, Query(alias="format")] = "csv",
+    version: Annotated[AnyVersion, Query()] = DRAFT,
+) -> StreamingResponse:
+    """Write the draft or a version as a file: csv, which `/import` takes, or JSON lines."""
+    entries = await keywords(request).trials.entries(version)
+    media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
+    headers = {"content-disposition": f'attachment; filename="keywords-{version}.{form}"'}
+    return StreamingResponse(written(entries, form), media_type=media, headers=headers)

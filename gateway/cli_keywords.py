@@ -1,0 +1,294 @@
+"""`gateway keywords …`: the keyword library from the shell, on the machine that holds the data.
+
+Everything is done in the database. What is published there, a running gateway takes up within seconds.
+"""
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from gateway.admin.services import KeywordServices
+from gateway.cli_keys import EXIT_USAGE, check_data
+from gateway.cli_keywords_lines import LINES
+from gateway.keyword_fields import EntryChanges, NewEntry
+from gateway.keyword_files import Format, take_in, written
+from gateway.keyword_store import EntryInvalid, Filter
+from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts, warnings
+from gateway.keyword_versions import differences, ensure_first
+from gateway.settings import Settings, load
+from gateway.settings_words import dotted
+from gateway.state import sql
+from keywords import starter
+from keywords.entry import Action, Boundary, Direction, Entry, Match
+
+EVERY = 1_000_000
+SEARCHED = ("q", "risk", "action", "match", "tag", "source")
+CHOICES = {"action": Action, "match": Match, "direction": Direction, "boundary": Boundary}
+FIELDS = ("severity", *CHOICES, "within", "mask", "exceptions", "tags", "source", "licence", "note", "expires_at")
+
+Work = Callable[[KeywordServices, argparse.Namespace], Awaitable[Any]]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its actions to the command line."""
+    parser = commands.add_parser("keywords", help="the keyword library: entries, versions, trials")
+    actions = parser.add_subparsers(dest="what", required=True, metavar="ACTION")
+    _add_draft(actions)
+    _add_versions(actions)
+    _add_trials(actions)
+    for action in actions.choices.values():
+        action.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def _add_draft(actions: Any) -> None:
+    listing = actions.add_parser("list", help="list and search the draft")
+    for name in SEARCHED:
+        listing.add_argument(f"--{name}", help="part of the term" if name == "q" else None)
+    add = actions.add_parser("add", help="enter a term")
+    add.add_argument("term")
+    add.add_argument("--risk", required=True, help="A1a … A5b")
+    change = actions.add_parser("change", help="change an entry; what is not named stays")
+    change.add_argument("id", type=int)
+    change.add_argument("--term", default=argparse.SUPPRESS)
+    change.add_argument("--risk", default=argparse.SUPPRESS)
+    change.add_argument(
+        "--force", default=argparse.SUPPRESS, metavar="WHY", help="let an imported entry act unmeasured"
+    )
+    for command in (add, change):
+        _add_fields(command)
+    actions.add_parser("remove", help="take an entry out of the draft").add_argument("id", type=int)
+    file = actions.add_parser("import", help="enter a word list (.txt, .csv, .xlsx); its entries only observe")
+    file.add_argument("file", type=Path)
+    file.add_argument("--risk", required=True, help="of rows that name none: A1a … A5b")
+    file.add_argument("--source", default="", help="where it is from; none: the file's name")
+    file.add_argument("--licence", default="")
+    file.add_argument("--keep-actions", metavar="WHY", help="why the file's own actions count; else none does")
+    export = actions.add_parser("export", help="write the draft or a version as a file")
+    export.add_argument("--format", choices=["csv", "jsonl"], default="csv")
+    export.add_argument("--output", type=Path, help="none: the standard output")
+    _add_version(export, DRAFT)
+
+
+def _add_fields(command: argparse.ArgumentParser) -> None:
+    for name in FIELDS:
+        flag = {"exceptions": "exception", "tags": "tag"}.get(name, name).replace("_", "-")
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name}
+        if name in CHOICES:
+            options["choices"] = [choice.value for choice in CHOICES[name]]
+        elif name in {"severity", "within", "expires_at"}:
+            options["type"] = int
+        elif name in {"exceptions", "tags"}:
+            options |= {"action": "append", "help": "again for more"}
+        command.add_argument(f"--{flag}", **options)
+
+
+def _add_version(command: argparse.ArgumentParser, default: Version) -> None:
+    command.add_argument(
+        "--version", type=_version, default=default, metavar="N", help=f"draft, live or a number ({default})"
+    )
+
+
+def _version(text: str) -> Version:
+    if text in {DRAFT, LIVE}:
+        return cast("Version", text)
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"draft, live or a number, not {text!r}")
+
+
+def _add_versions(actions: Any) -> None:
+    freeze = actions.add_parser("freeze", help="make a version of the draft")
+    freeze.add_argument("note", help="what is new in it")
+    actions.add_parser("versions", help="list the versions, and which one is live")
+    publish = actions.add_parser("publish", help="have a version live in all workers")
+    publish.add_argument("n", type=int)
+    publish.add_argument("--canary-minutes", type=int, default=0, metavar="M", help="count it only, for so long (0)")
+    rollback = actions.add_parser("rollback", help="end a canary, or go back to the version before")
+    for command in (publish, rollback):
+        command.add_argument("--why", required=True)
+    diff = actions.add_parser("diff", help="what the draft, or a version, has otherwise than another")
+    diff.add_argument("--against", type=_version, default=LIVE, metavar="N", help="draft, live or a number (live)")
+    _add_version(diff, DRAFT)
+
+
+def _add_trials(actions: Any) -> None:
+    test = actions.add_parser("test", help="what is found in one text")
+    test.add_argument("text")
+    impact = actions.add_parser("impact", help="what would be found in many texts")
+    for command in (test, impact):
+        command.add_argument("--direction", choices=["in", "out"], default="in")
+    calibrate = actions.add_parser("calibrate", help="measure each entry on harmless texts and propose its action")
+    calibrate.add_argument("--apply", action="store_true", help="take the proposals")
+    calibrate.add_argument("--inducing", type=Path, metavar="FILE", help="texts that ask for harm")
+    calibrate.add_argument("--cross-validate", type=Path, metavar="INDUCING", help="only say how well it would do")
+    for command in (impact, calibrate):
+        command.add_argument("file", type=Path, nargs="?", help='one {"text": …} a line; none: `keywords.benign_file`')
+    coverage = actions.add_parser("coverage", help="the report of clause 8.1")
+    for command, default in ((test, LIVE), (impact, DRAFT), (coverage, LIVE)):
+        _add_version(command, cast("Version", default))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one action; return the exit status."""
+    try:
+        found = asyncio.run(_run(load(), arguments))
+    except EntryInvalid as error:
+        print(f"gateway: {error.field}: {error}", file=sys.stderr)
+        return 1
+    except REFUSALS as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 1
+    except ValidationError as error:
+        for item in error.errors():
+            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
+        return EXIT_USAGE
+    if found is not None:
+        print(json.dumps(found, ensure_ascii=False) if arguments.json else LINES[arguments.what](found))
+    return 0
+
+
+async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
+    check_data(settings)
+    async with sql.opened(settings) as engine:
+        services = KeywordServices.over(engine, settings.keywords)
+        await ensure_first(services.store, services.versions, starter.entries)
+        return await WORK[arguments.what](services, arguments)
+
+
+def _by() -> str:
+    return f"shell:{getpass.getuser()}"
+
+
+def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields that the command line names, by the rules of the REST API. Raises ValidationError."""
+    given = {name: value for name, value in vars(arguments).items() if name in shape.model_fields}
+    return shape.model_validate(given).values()
+
+
+async def _list(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    return await services.store.page(EVERY, 0, Filter(**{name: getattr(arguments, name) for name in SEARCHED}))
+
+
+async def _add(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    entry = Entry(**{"id": 0, **_sent(NewEntry, arguments), "added_by": _by()})
+    record = await services.store.create(entry)
+    return {**record, "warnings": warnings(entry), "would_have_hit": await services.trials.would_have_hit(entry)}
+
+
+async def _change(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    sent = _sent(EntryChanges, arguments)
+    force = sent.pop("force", None)
+    return await services.store.change(arguments.id, sent, force)
+
+
+async def _remove(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    await services.store.delete(arguments.id)
+    return {"id": arguments.id, "deleted": True}
+
+
+async def _import(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    file: Path = arguments.file
+    try:
+        data = await asyncio.to_thread(file.read_bytes)
+    except OSError as error:
+        raise EntryInvalid("file", f"{file}: {error.strerror}") from None
+    return await take_in(
+        services.store,
+        data,
+        name=file.name,
+        risk=arguments.risk,
+        source=arguments.source or file.name,
+        licence=arguments.licence,
+        by=_by(),
+        keep_actions=arguments.keep_actions,
+    )
+
+
+async def _export(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    entries = await services.trials.entries(arguments.version)
+    output: Path | None = arguments.output
+    form = cast("Format", arguments.format)
+    if output is None:
+        for part in written(entries, form):
+            sys.stdout.buffer.write(part)
+        sys.stdout.flush()
+        return None
+    await asyncio.to_thread(output.write_bytes, b"".join(written(entries, form)))
+    return {"entries": len(entries), "file": str(output)}
+
+
+async def _freeze(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    return await services.versions.freeze(await services.store.entries(), arguments.note, _by())
+
+
+async def _versions(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    del arguments
+    found = await services.versions.standing()
+    return {"data": await services.versions.page(EVERY), "live": found.live, "canary": found.canary}
+
+
+async def _publish(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    return await services.versions.publish(arguments.n, arguments.why, _by(), arguments.canary_minutes)
+
+
+async def _rollback(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    return await services.versions.rollback(arguments.why, _by())
+
+
+async def _diff(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    old, new = [await services.trials.entries(version) for version in (arguments.against, arguments.version)]
+    return [difference.document() for difference in differences(old, new)]
+
+
+async def _test(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    return await services.trials.test(arguments.text, Direction(arguments.direction), arguments.version)
+
+
+async def _impact(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    texts = await _texts(arguments.file)
+    return await services.trials.impact(arguments.version, texts, Direction(arguments.direction))
+
+
+async def _coverage(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    report = await services.trials.coverage(arguments.version)
+    return report.as_json() if arguments.json else report.as_markdown()
+
+
+async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    texts = await _texts(arguments.file)
+    if arguments.cross_validate is not None:
+        harmless = await services.trials.texts(texts)
+        inducing = await _texts(arguments.cross_validate)
+        return await services.trials.cross_validate(harmless, inducing or [])
+    return await services.trials.calibrate(texts, await _texts(arguments.inducing), apply=arguments.apply)
+
+
+async def _texts(file: Path | None) -> Sequence[str] | None:
+    return await asyncio.to_thread(read_texts, file) if file is not None else None
+
+
+WORK: dict[str, Work] = {
+    "list": _list,
+    "add": _add,
+    "change": _change,
+    "remove": _remove,
+    "import": _import,
+    "export": _export,
+    "freeze": _freeze,
+    "versions": _versions,
+    "publish": _publish,
+    "rollback": _rollback,
+    "diff": _diff,
+    "test": _test,
+    "impact": _impact,
+    "coverage": _coverage,
+    "calibrate": _calibrate,
+}

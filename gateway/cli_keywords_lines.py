@@ -1,0 +1,114 @@
+"""What `gateway keywords …` prints where nobody asked for JSON."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+SHOWN = 50
+"""Rows of a long list of findings."""
+TAKEN_UP = "A gateway that runs takes it up within seconds; one that does not, at its next start."
+
+
+def _entry(record: dict[str, Any]) -> str:
+    words = [
+        str(record["id"]),
+        record["term"],
+        record["risk"],
+        record["action"],
+        record["match"],
+        record["direction"],
+        record.get("source") or "-",
+    ]
+    return "  ".join(words)
+
+
+def _list(found: Sequence[dict[str, Any]]) -> str:
+    return "\n".join(map(_entry, found)) or "no entries"
+
+
+def _added(found: dict[str, Any]) -> str:
+    lines = [_entry(found), *(f"warning: {warning}" for warning in found["warnings"])]
+    hit = found["would_have_hit"]
+    if hit is not None:
+        lines.append(f"found in {hit['hit']} of {hit['texts']} harmless texts")
+        lines += [f"  {sample['text']}" for sample in hit["samples"]]
+    return "\n".join(lines)
+
+
+def _imported(found: dict[str, Any]) -> str:
+    counts = ("added", "already_there", "duplicates", "rejected")
+    lines = [", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in counts)]
+    lines += [f"  line {row['line']}: {row['reason']}: {row['text']}" for row in found["rejected_rows"][:SHOWN]]
+    return "\n".join(lines)
+
+
+def _version(record: dict[str, Any]) -> str:
+    return f"{record['n']}  {_date(record['created_at'])}  {record['count']} entries  {record['note']}"
+
+
+def _versions(found: dict[str, Any]) -> str:
+    marks = {found["canary"]: "canary", found["live"]: "live"}
+    lines = [f"{_version(record)}  {marks.get(record['n'], '')}".rstrip() for record in found["data"]]
+    return "\n".join(lines) or "no versions"
+
+
+def _released(found: dict[str, Any]) -> str:
+    until = found["canary_until"]
+    then = f", live from {_date(until)}" if until is not None else ""
+    return f"{found['kind']} of version {found['n']}{then}. {TAKEN_UP}"
+
+
+def _diff(found: Sequence[dict[str, Any]]) -> str:
+    lines = [f"{row['change']}  {_entry(row['new'] or row['old'])}" for row in found]
+    return "\n".join(lines) or "no differences"
+
+
+def _test(found: dict[str, Any]) -> str:
+    lines = [f"{found['decision']}: {found['why']}", f"squeezed: {found['squeezed']}", f"spaced: {found['spaced']}"]
+    lines += [
+        f"  {hit['start']}–{hit['end']}  {hit['term']}  {hit['risk']}  {hit['action']}  {hit['form']}"
+        for hit in found["hits"]
+    ]
+    return "\n".join(lines)
+
+
+def _impact(found: dict[str, Any]) -> str:
+    decisions = ", ".join(f"{count} {name}" for name, count in found["decisions"].items())
+    lines = [f"{found['texts']} texts: {decisions}; acted on {found['rate']:.2%}"]
+    lines += [f"  {row['texts']}  {row['term']}  {row['risk']}  {row['action']}" for row in found["worst"]]
+    return "\n".join(lines)
+
+
+def _calibrated(found: dict[str, Any]) -> str:
+    if "proposals" not in found:  # cross-validation
+        return "\n".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in found.items())
+    lines = [f"{found['entries']} entries on {found['texts']} texts; {found['hit_something']} hit something"]
+    lines += [f"  {change}: {count}" for change, count in found["changes"].items()]
+    lines += [f"  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in found["proposals"][:SHOWN]]
+    if len(found["proposals"]) > SHOWN:
+        lines.append(f"  … and {len(found['proposals']) - SHOWN} more (--json has all)")
+    lines.append("The draft has them now." if found["applied"] else "Nothing was changed; --apply takes them.")
+    return "\n".join(lines)
+
+
+def _date(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+LINES: dict[str, Callable[[Any], str]] = {
+    "list": _list,
+    "add": _added,
+    "change": _entry,
+    "remove": lambda found: f"entry {found['id']} is no longer in the draft",
+    "import": _imported,
+    "export": lambda found: f"{found['entries']} entries in {found['file']}",
+    "freeze": _version,
+    "versions": _versions,
+    "publish": _released,
+    "rollback": _released,
+    "diff": _diff,
+    "test": _test,
+    "impact": _impact,
+    "coverage": str.rstrip,
+    "calibrate": _calibrated,
+}

@@ -1,0 +1,316 @@
+"""The draft of the keyword library as people edit it: entered, listed, changed, imported. SQL owns it.
+
+A draft is nobody's law: only versions that were frozen from it (`gateway.keyword_versions`) reach the workers.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from sqlalchemy import CursorResult, RowMapping, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.keys import now
+from gateway.state.sql import keyword_entries
+from keywords.entry import Action, Boundary, Direction, Entry, Match, faults
+from keywords.importers import identity
+from keywords.library import BadPattern, Library
+
+MOST_ENTRIES = 300_000
+"""In the draft; each worker holds all of them."""
+CHUNK = 1_000
+"""Rows that are written or read before others get their turn."""
+STRICT = frozenset({Action.BLOCK, Action.JUDGE})
+"""What an imported entry may do only once it is known what else it hits."""
+CHANGEABLE = frozenset(field.name for field in fields(Entry)) - {"id", "added_by", "benign_hits"}
+LINE = "\n"
+"""Around each tag, so that one can be searched for."""
+
+table = keyword_entries.c
+
+
+class Origin(StrEnum):
+    """How an entry came in."""
+
+    HAND = "hand"
+    IMPORT = "import"
+    STARTER = "starter"
+
+
+class EntryInvalid(Exception):
+    """A *field* of an entry, or of what is asked of it, is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+class TermTaken(Exception):
+    """The draft already has an entry that folds to the same term, is looked for in the same way and direction."""
+
+
+class UnknownEntry(Exception):
+    """There is no entry with this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are listed; None: all. *q* is part of the term."""
+
+    q: str | None = None
+    risk: str | None = None
+    action: str | None = None
+    match: str | None = None
+    tag: str | None = None
+    source: str | None = None
+
+    def applied(self, query: Select[Any]) -> Select[Any]:
+        """Return *query* with the conditions."""
+        for name in ("risk", "action", "match", "source"):
+            value = getattr(self, name)
+            if value is not None:
+                query = query.where(keyword_entries.c[name] == value)
+        if self.q is not None:
+            query = query.where(table.term.icontains(self.q, autoescape=True))
+        if self.tag is not None:
+            query = query.where(table.tags.contains(f"{LINE}{self.tag}{LINE}", autoescape=True))
+        return query
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Changes whenever the draft does; *updated_at* is Unix time, None for an empty draft."""
+
+    count: int
+    highest: int
+    touched: int
+    updated_at: int | None
+
+
+def key_of(entry: Entry) -> str:
+    """Return what no two entries of a draft share."""
+    return sha256(msgspec.json.encode(identity(entry))).hexdigest()
+
+
+def check(entry: Entry) -> None:
+    """Raise `EntryInvalid` for the first thing that is wrong with *entry*. Milliseconds for a regular expression."""
+    for field, reason in faults(entry):
+        raise EntryInvalid(field, reason)
+    for tag in entry.tags:
+        if LINE in tag or not tag.strip():
+            raise EntryInvalid("tags", "a tag is one line that is not empty")
+    if entry.match is Match.REGEX:
+        try:
+            Library.build((entry,))
+        except BadPattern as error:
+            raise EntryInvalid("term", str(error)) from None
+
+
+def entry_of(row: RowMapping) -> Entry:
+    """Return a stored entry."""
+    return Entry(
+        **{
+            **{field.name: row[field.name] for field in fields(Entry) if field.name != "id"},
+            "id": row["number"],
+            "action": Action(row["action"]),
+            "match": Match(row["match"]),
+            "direction": Direction(row["direction"]),
+            "boundary": Boundary(row["boundary"]),
+            "exceptions": tuple(row["exceptions"]),
+            "tags": tuple(tag for tag in row["tags"].split(LINE) if tag),
+        }
+    )
+
+
+def values_of(entry: Entry) -> dict[str, Any]:
+    """Return the columns of *entry*, all but its number."""
+    values = {field.name: getattr(entry, field.name) for field in fields(Entry) if field.name != "id"}
+    enums = {name: getattr(entry, name).value for name in ("action", "match", "direction", "boundary")}
+    tags = "".join(f"{LINE}{' '.join(tag.split())}" for tag in entry.tags) + (LINE if entry.tags else "")
+    return {**values, **enums, "exceptions": list(entry.exceptions), "tags": tags, "key": key_of(entry)}
+
+
+def shown(row: RowMapping) -> dict[str, Any]:
+    """Return what people see of a stored entry."""
+    document: dict[str, Any] = msgspec.to_builtins(entry_of(row))
+    return {**document, "origin": row["origin"], "created_at": row["created_at"], "updated_at": row["updated_at"]}
+
+
+def demand_measured(entry: Entry, action: Action) -> None:
+    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*."""
+    if action not in STRICT:
+        return
+    if entry.benign_hits is None:
+        text = "was imported and never measured: calibrate first, or say why not in `force`"
+        raise EntryInvalid("action", f"`{action.value}`: the entry {text}")
+    if action is Action.BLOCK and entry.benign_hits:
+        raise EntryInvalid("action", f"`block`: the entry hits {entry.benign_hits} harmless texts; or use `force`")
+
+
+class KeywordStore:
+    """The draft."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def page(self, limit: int, after: int = 0, which: Filter = Filter()) -> list[dict[str, Any]]:
+        """Return up to *limit* entries by id, from behind the id *after*."""
+        query = which.applied(select(keyword_entries).where(table.number > after))
+        async with self.engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(table.number).limit(limit))).mappings()
+            return [shown(row) for row in rows]
+
+    async def get(self, number: int) -> dict[str, Any]:
+        """Return one entry. Raises `UnknownEntry`."""
+        return shown(await self._row(number))
+
+    async def entry(self, number: int) -> Entry:
+        """Return one entry as the library takes it. Raises `UnknownEntry`."""
+        return entry_of(await self._row(number))
+
+    async def create(self, entry: Entry, origin: Origin = Origin.HAND) -> dict[str, Any]:
+        """Enter *entry*; its id is given here. Raises `EntryInvalid` and `TermTaken`."""
+        await asyncio.to_thread(check, entry)
+        await self._assert_room(1)
+        async with self.engine.begin() as connection:
+            number = await self._insert(connection, entry, origin)
+        return await self.get(number)
+
+    async def change(self, number: int, changes: Mapping[str, Any], force: str | None = None) -> dict[str, Any]:
+        """Change some of `CHANGEABLE`; *force* is why an imported entry may act without being measured.
+
+        Raises `UnknownEntry`, `EntryInvalid` and `TermTaken`.
+        """
+        row = await self._row(number)
+        old = entry_of(row)
+        new = replace(old, **{name: changes[name] for name in CHANGEABLE if name in changes})
+        if not _no_wider(new, old):
+            new = replace(new, benign_hits=None)  # what was measured was another entry
+        if force is not None:
+            new = replace(new, note=f"{new.note}\nforced: {force}".strip())
+        elif row["origin"] == Origin.IMPORT and (new.action is not old.action or new.benign_hits != old.benign_hits):
+            demand_measured(new, new.action)
+        await asyncio.to_thread(check, new)
+        await self._update(number, values_of(new))
+        return await self.get(number)
+
+    async def delete(self, number: int) -> None:
+        """Take an entry out of the draft; versions keep it. Raises `UnknownEntry`."""
+        async with self.engine.begin() as connection:
+            if not (await connection.execute(delete(keyword_entries).where(table.number == number))).rowcount:
+                raise UnknownEntry(f"There is no entry {number}.")
+
+    async def add_all(self, entries: Sequence[Entry], origin: Origin) -> tuple[int, list[Entry]]:
+        """Enter many, all or none; return how many were new, and those that the draft had already."""
+        keyed = await asyncio.to_thread(lambda: [(key_of(entry), entry) for entry in entries])
+        async with self.engine.begin() as connection:
+            known = set((await connection.execute(select(table.key))).scalars())
+            fresh, taken = _parted(keyed, known)
+            if len(known) + len(fresh) > MOST_ENTRIES:
+                raise EntryInvalid("body", f"the draft would have more than {MOST_ENTRIES} entries")
+            for start in range(0, len(fresh), CHUNK):
+                rows = [_new(entry, origin) for entry in fresh[start : start + CHUNK]]
+                await connection.execute(insert(keyword_entries), rows)
+        return len(fresh), taken
+
+    async def entries(self) -> tuple[Entry, ...]:
+        """Return the whole draft by id, as it is at one moment."""
+        found: list[Entry] = []
+        async with self.engine.connect() as connection:
+            query = select(keyword_entries).order_by(table.number)
+            async with connection.stream(query) as rows:
+                async for part in rows.mappings().partitions(CHUNK):
+                    found.extend(map(entry_of, part))
+        return tuple(found)
+
+    async def stamp(self) -> Stamp:
+        """Return what tells one state of the draft from another."""
+        query = select(func.count(), func.max(table.number), func.max(table.touched), func.max(table.updated_at))
+        async with self.engine.connect() as connection:
+            count, highest, touched, updated_at = (await connection.execute(query)).one()
+        return Stamp(count, highest or 0, touched or 0, updated_at)
+
+    async def measured(self, hits: Mapping[int, int]) -> None:
+        """Store how many harmless texts each entry hits: id → count."""
+        await self._set_each("benign_hits", hits)
+
+    async def act(self, actions: Mapping[int, Action]) -> None:
+        """Set the action of many entries, as a measurement proposed: id → action."""
+        await self._set_each("action", {number: action.value for number, action in actions.items()})
+
+    async def _set_each(self, column: str, values: Mapping[int, Any]) -> None:
+        query = (
+            update(keyword_entries)
+            .where(table.number == bindparam("which"))
+            .values({column: bindparam("value"), "updated_at": now(), "touched": time.time_ns()})
+        )
+        rows = [{"which": number, "value": value} for number, value in values.items()]
+        async with self.engine.begin() as connection:
+            for start in range(0, len(rows), CHUNK):
+                await connection.execute(query, rows[start : start + CHUNK])
+
+    async def _insert(self, connection: AsyncConnection, entry: Entry, origin: Origin) -> int:
+        try:
+            done = await connection.execute(insert(keyword_entries).values(_new(entry, origin)))
+        except IntegrityError:
+            raise _taken(entry.term) from None
+        return inserted(done)
+
+    async def _update(self, number: int, values: Mapping[str, Any]) -> None:
+        stamped = {**values, "updated_at": now(), "touched": time.time_ns()}
+        try:
+            async with self.engine.begin() as connection:
+                await connection.execute(update(keyword_entries).where(table.number == number).values(stamped))
+        except IntegrityError:
+            raise _taken(values["term"]) from None
+
+    async def _row(self, number: int) -> RowMapping:
+        async with self.engine.connect() as connection:
+            query = select(keyword_entries).where(table.number == number)
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            raise UnknownEntry(f"There is no entry {number}.")
+        return row
+
+    async def _assert_room(self, count: int) -> None:
+        if (await self.stamp()).count + count > MOST_ENTRIES:
+            raise EntryInvalid("term", f"the draft has its {MOST_ENTRIES} entries")
+
+
+def _no_wider(new: Entry, old: Entry) -> bool:
+    """Return whether *new* finds nothing that *old* did not find; a further exception only narrows."""
+    same = (new.term, new.match, new.boundary) == (old.term, old.match, old.boundary)
+    return same and new.within <= old.within and set(new.exceptions) >= set(old.exceptions)
+
+
+def inserted(done: CursorResult[Any]) -> int:
+    """Return the number of the one row that was inserted."""
+    key: Any = done.inserted_primary_key
+    return int(key[0])
+
+
+def _taken(term: str) -> TermTaken:
+    return TermTaken(f"The draft already has an entry for `{term}`, looked for in this way and direction.")
+
+
+def _new(entry: Entry, origin: Origin) -> dict[str, Any]:
+    moment = now()
+    stamps = {"created_at": moment, "updated_at": moment, "touched": time.time_ns()}
+    return {**values_of(entry), **stamps, "origin": origin.value}
+
+
+def _parted(keyed: Iterable[tuple[str, Entry]], known: set[str]) -> tuple[list[Entry], list[Entry]]:
+    """Return the entries that are new and those that are not; of several alike the first one is new."""
+    seen = set(known)
+    fresh: list[Entry] = []
+    taken: list[Entry] = []
+    for key, entry in keyed:
+        (taken if key in seen else fresh).append(entry)
+        seen.add(key)
+    return fresh, taken

@@ -1,0 +1,57 @@
+"""The policy over texts of any length: a slice at a time, so that one large text does not hold up every other turn."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from keywords.entry import Direction
+from keywords.library import Hit
+from policies.input_policy import InputPolicy
+from policies.utterance import Utterance
+from policies.verdict import CLEAN, Action, Verdict
+
+SLICE = 20_000
+"""Characters that are looked at in one go, a few milliseconds."""
+OVERLAP = 500
+"""Of two slices; no term, exception or combination is longer."""
+_RANK = {Action.PASS: 0, Action.JUDGE: 1, Action.REFUSE: 2}
+
+
+def slices(text: str) -> Iterator[tuple[int, str]]:
+    """Yield *text* in pieces that overlap, each with its place."""
+    for start in range(0, max(len(text) - OVERLAP, 1), SLICE - OVERLAP):
+        yield start, text[start : start + SLICE]
+
+
+async def judged(policy: InputPolicy, utterance: Utterance) -> Verdict:
+    """Return the verdict of the stages inside this process on what a person has just said."""
+    if len(utterance.text) <= SLICE:
+        return policy.local(utterance)
+    worst = CLEAN
+    for start, text in slices(utterance.text):
+        verdict = _moved(policy.local(replace(utterance, text=text)), start)
+        if verdict.refused:
+            return verdict
+        if _RANK[verdict.action] > _RANK[worst.action] or not worst.evidence:
+            worst = verdict
+        await asyncio.sleep(0)
+    return worst
+
+
+async def observed(policy: InputPolicy, texts: Iterable[str], direction: Direction) -> list[Hit]:
+    """Return what is found in *texts* that nobody is refused or struck for."""
+    hits: list[Hit] = []
+    looked_at = 0
+    for text in texts:
+        for _, piece in slices(text):
+            hits += policy.observe((piece,), direction)
+            looked_at += len(piece)
+            if looked_at > SLICE:
+                looked_at = 0
+                await asyncio.sleep(0)
+    return hits
+
+
+def _moved(verdict: Verdict, by: int) -> Verdict:
+    evidence = tuple(replace(found, start=found.start + by, end=found.end + by) for found in verdict.evidence)
+    return replace(verdict, evidence=evidence)

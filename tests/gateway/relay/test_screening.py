@@ -1,0 +1,59 @@
+"""Texts of any length, a slice at a time."""
+
+import asyncio
+
+import pytest
+
+from gateway.relay.screening import SLICE, judged, observed, slices
+from keywords.entry import Action, Direction, Entry
+from keywords.library import Library
+from policies.input_policy import Keywords
+from policies.utterance import Utterance
+
+LIBRARY = Library.build(
+    [Entry(id=1, term="禁忌配方", risk="A1d", action=Action.BLOCK), Entry(id=2, term="常见词语", risk="A1h")]
+)
+POLICY = Keywords(lambda: LIBRARY)
+
+
+@pytest.mark.parametrize("length", [0, 1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE + 7])
+def test_slices_cover_the_text(length: int) -> None:
+    """Each character is in one, none is longer than allowed, and each knows its place."""
+    text = "".join(chr(0x4E00 + place % 9000) for place in range(length))
+    covered = 0
+    for start, piece in slices(text):
+        assert start <= covered and len(piece) <= SLICE
+        assert text[start : start + len(piece)] == piece
+        covered = start + len(piece)
+    assert length == covered
+
+
+@pytest.mark.parametrize("before", [0, 10, SLICE - 2, SLICE, 2 * SLICE - 502, 5 * SLICE])
+async def test_a_word_is_found_wherever_it_stands(before: int) -> None:
+    """Also across the border of two slices, and its place is that in the whole text."""
+    verdict = await judged(POLICY, Utterance("好" * before + "禁忌配方" + "好" * SLICE))
+    assert verdict.refused
+    assert [(before, before + 4)] == [(found.start, found.end) for found in verdict.evidence]
+
+
+async def test_what_is_only_counted_is_kept() -> None:
+    """A long text that passes keeps its evidence."""
+    verdict = await judged(POLICY, Utterance("好" * 3 * SLICE + "常见词语"))
+    assert not verdict.refused
+    assert ["2"] == [found.what for found in verdict.evidence]
+
+
+async def test_others_get_their_turn() -> None:
+    """A large text does not hold the event loop until its end."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await observed(POLICY, ["好" * 10 * SLICE, "常见词语"], Direction.IN)
+    task.cancel()
+    assert turns >= 5

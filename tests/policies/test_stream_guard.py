@@ -1,0 +1,139 @@
+"""Nothing of a blocked word leaves, masked words leave masked, and nothing else is changed, however a stream is cut."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keywords.entry import Action, Entry
+from keywords.library import Library
+from policies.stream_guard import LONG, KeywordGuard, StreamGuard, Through, keyword_guards
+from tests.keywords import oracle
+
+ENTRIES = (
+    Entry(id=1, term="炸弹", risk="A1d", action=Action.BLOCK, exceptions=("炸弹人游戏",)),
+    Entry(id=2, term="bomb", risk="A1d", action=Action.BLOCK),
+    Entry(id=3, term="法轮功", risk="A1a", action=Action.MASK),
+    Entry(id=4, term="功法", risk="A1a", action=Action.MASK, mask="[略]"),
+    Entry(id=5, term="bad", risk="A1f", action=Action.MASK),
+    Entry(id=6, term="弹药库", risk="A1d", action=Action.OBSERVE),
+)
+LIBRARY = Library.build(ENTRIES)
+PIECES = st.sampled_from([*"炸弹人游戏法轮功 。*x", "bad", "bomb", "b", "a", "d", " ", "法輪功", "炸 弹", "好" * LONG])
+TEXTS = st.lists(PIECES, max_size=12).map("".join)
+
+
+def said(guard: StreamGuard, deltas: Sequence[tuple[str, str]]) -> tuple[dict[str, str], bool]:
+    """Return what has left of each channel, and whether the answer was cut."""
+    out: dict[str, str] = {}
+    for channel, delta in deltas:
+        step = guard.feed(0, channel, delta)
+        for by, text in (*step.late, (channel, step.release)):
+            out[by] = out.get(by, "") + text
+        if step.cut is not None:
+            return out, True
+    step = guard.finish(0)
+    for by, text in step.late:
+        out[by] = out.get(by, "") + text
+    assert "" == step.release
+    return out, step.cut is not None
+
+
+def cut_up(text: str, cuts: list[int]) -> list[str]:
+    places = sorted({cut for cut in cuts if cut < len(text)})
+    return [text[begin:end] for begin, end in zip([0, *places], [*places, len(text)], strict=True)]
+
+
+def masked(text: str, end: int) -> str:
+    return oracle.masked(ENTRIES[2:5], text, end)
+
+
+@given(TEXTS, st.lists(st.integers(1, 90)))
+def test_no_cut_changes_what_leaves(text: str, cuts: list[int]) -> None:
+    """In whatever pieces a text comes, the same leaves as of the whole, and no blocked word is in it."""
+    out, cut = said(KeywordGuard(LIBRARY), [("content", piece) for piece in cut_up(text, cuts)])
+    fine, fine_cut = said(KeywordGuard(LIBRARY), [("content", character) for character in text])
+    assert (fine.get("content", ""), fine_cut) == (out.get("content", ""), cut)
+    blocked = oracle.places(ENTRIES[:2], text)
+    assert bool(blocked) == cut
+    if not cut:
+        assert masked(text, len(text)) == out.get("content", "")
+    else:
+        assert not oracle.places(ENTRIES[:2], out.get("content", ""))
+        assert masked(text, min(start for _, start, _ in blocked)).startswith(out.get("content", ""))
+
+
+@given(TEXTS, st.lists(st.integers(1, 90)))
+def test_no_word_hides_across_channels(text: str, cuts: list[int]) -> None:
+    """Thoughts and answer are read as one text; each gets what is its own."""
+    channels = ["reasoning_content", "content"]
+    pieces = [(channels[i % 2], piece) for i, piece in enumerate(cut_up(text, cuts))]
+    out, cut = said(KeywordGuard(LIBRARY), pieces)
+    assert bool(oracle.places(ENTRIES[:2], text)) == cut
+    if not cut:
+        assert len(masked(text, len(text))) == sum(map(len, out.values()))
+        for channel in channels:
+            plain = "".join(piece for by, piece in pieces if by == channel)
+            if not oracle.places(ENTRIES[2:5], text):
+                assert plain == out.get(channel, "")
+
+
+def test_two_names_of_the_thoughts_do_not_mix() -> None:
+    """Engines that send each thought under both names hide no word by it."""
+    deltas = [(channel, c) for c in "想到炸弹了" for channel in ("reasoning_content", "reasoning")]
+    out, cut = said(KeywordGuard(LIBRARY), deltas)
+    assert cut
+    assert {"reasoning_content": "想到", "reasoning": "想到"} == out
+
+
+def test_choices_and_tool_calls_are_apart() -> None:
+    """A word is one only within one choice, and one tool call's arguments."""
+    guard = KeywordGuard(LIBRARY)
+    assert "" == guard.feed(0, "content", "炸").release
+    assert "弹" == guard.feed(1, "content", "弹").release
+    assert "" == guard.feed(0, "tool_calls.0.arguments", "炸").release
+    assert "弹" == guard.feed(0, "tool_calls.1.arguments", "弹").release
+    step = guard.finish(0)
+    assert {("content", "炸"), ("tool_calls.0.arguments", "炸")} == set(step.late)
+    assert guard.feed(1, "content", "").cut is None
+
+
+def test_the_cut_says_why() -> None:
+    """Risk, entry and place are in the verdict."""
+    cut = KeywordGuard(LIBRARY).feed(0, "content", "一个炸弹。").cut
+    assert cut is not None
+    assert "A1d" == cut.risk
+    assert [("keywords.out", "1", 2, 4)] == [(e.stage, e.what, e.start, e.end) for e in cut.evidence]
+
+
+@pytest.mark.parametrize("harmless", ["炸弹人游戏", "bombay", "炸。弹", "observe 弹药库"])
+def test_harmless_neighbours_leave_whole(harmless: str) -> None:
+    """Longer words, clause ends and entries that only observe stop nothing."""
+    assert ({"content": harmless}, False) == said(KeywordGuard(LIBRARY), [("content", harmless)])
+
+
+def test_after_a_cut_nothing_leaves() -> None:
+    """Whoever goes on feeding gets nothing."""
+    guard = KeywordGuard(LIBRARY)
+    assert guard.feed(0, "content", "炸弹。").cut is not None
+    assert "" == guard.feed(0, "content", "后面").release
+
+
+def test_log_probabilities_tell_no_more_than_the_text() -> None:
+    """Tokens of text that was held, and other tokens that are listed words, do not leave."""
+    guard = KeywordGuard(LIBRARY)
+    assert guard.allows("好", "好", ["很", "不"])
+    assert not guard.allows("", "秘密", [])
+    assert not guard.allows("好", "好", ["bomb"])
+    assert Through().allows("", "秘密", ["bomb"])
+
+
+def test_the_live_library_makes_the_guard() -> None:
+    """A new version counts from the next turn; one without such words costs nothing."""
+    live: list[Any] = [LIBRARY]
+    make = keyword_guards(lambda: live[0])
+    assert isinstance(make(), KeywordGuard)
+    live[0] = Library.build(ENTRIES[5:])
+    assert isinstance(make(), Through)
