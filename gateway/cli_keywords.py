@@ -129,6 +129,11 @@ def _add_trials(actions: Any) -> None:
     calibrate.add_argument("--apply", action="store_true", help="take the proposals")
     calibrate.add_argument("--inducing", type=Path, metavar="FILE", help="texts that ask for harm")
     calibrate.add_argument("--cross-validate", type=Path, metavar="INDUCING", help="only say how well it would do")
+    calibrate.add_argument(
+        "--mine",
+        metavar="RISK",
+        help="also judge, under this risk, phrases that inducing texts have and harmless ones lack",
+    )
     for command in (impact, calibrate):
         command.add_argument("file", type=Path, nargs="?", help='one {"text": …} a line; none: `keywords.benign_file`')
     coverage = actions.add_parser("coverage", help="the report of clause 8.1")
@@ -267,8 +272,9 @@ async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -
     if arguments.cross_validate is not None:
         harmless = await services.trials.texts(texts)
         inducing = await _texts(arguments.cross_validate)
-        return await services.trials.cross_validate(harmless, inducing or [])
-    return await services.trials.calibrate(texts, await _texts(arguments.inducing), apply=arguments.apply)
+        return await services.trials.cross_validate(harmless, inducing or [], mines=arguments.mine is not None)
+    inducing = await _texts(arguments.inducing)
+    return await services.trials.calibrate(texts, inducing, apply=arguments.apply, mine=arguments.mine)
 
 
 async def _texts(file: Path | None) -> Sequence[str] | None:

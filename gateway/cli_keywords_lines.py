@@ -83,6 +83,9 @@ def _calibrated(found: dict[str, Any]) -> str:
     if "proposals" not in found:  # cross-validation
         return "\n".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in found.items())
     lines = [f"{found['entries']} entries on {found['texts']} texts; {found['hit_something']} hit something"]
+    lines += (
+        [f"  mined: {found['mined']} phrases, entered as `judge`: somebody should read them"] if found["mined"] else []
+    )
     lines += [f"  {change}: {count}" for change, count in found["changes"].items()]
     lines += [f"  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in found["proposals"][:SHOWN]]
     if len(found["proposals"]) > SHOWN:

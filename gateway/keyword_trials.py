@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.keyword_store import EntryInvalid, KeywordStore, Stamp, TermTaken, UnknownEntry
+from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, Stamp, TermTaken, UnknownEntry, check
 from gateway.keyword_versions import KeywordVersions, NotNow, UnknownVersion
 from keywords import calibration
 from keywords.coverage import Report, coverage
@@ -237,11 +237,29 @@ class Trials:
         return await asyncio.to_thread(coverage, entries, now=time.time(), updated_at=updated_at)
 
     async def calibrate(
-        self, given: Sequence[str] | None = None, inducing: Sequence[str] | None = None, *, apply: bool = False
+        self,
+        given: Sequence[str] | None = None,
+        inducing: Sequence[str] | None = None,
+        *,
+        apply: bool = False,
+        mine: str | None = None,
     ) -> dict[str, Any]:
-        """Measure every entry of the draft on harmless texts, store that, and propose actions; *apply* takes them."""
-        texts, library = await self.texts(given), await self.library(DRAFT)
-        return await self._calibrated(library, texts, inducing, apply=apply)
+        """Measure every entry of the draft on harmless texts, store that, and propose actions; *apply* takes them.
+
+        *mine*: first enter, as `judge` under this risk, the phrases that *inducing* texts have and harmless ones lack.
+        """
+        texts = await self.texts(given)
+        mined = await self._mine(texts, inducing or (), mine) if mine is not None else 0
+        library = await self.library(DRAFT)
+        return {"mined": mined, **await self._calibrated(library, texts, inducing, apply=apply)}
+
+    async def _mine(self, harmless: Sequence[str], inducing: Sequence[str], risk: str) -> int:
+        phrases = await asyncio.to_thread(calibration.mine, inducing, harmless)
+        entries = calibration.mined(phrases, risk=risk)
+        for entry in entries[:1]:
+            check(entry)
+        added, _ = await self.store.add_all(entries, Origin.HAND)
+        return added
 
     async def _calibrated(
         self, library: Library, texts: Sequence[str], inducing: Sequence[str] | None, *, apply: bool
@@ -265,13 +283,15 @@ class Trials:
             "proposals": [{**_short(p.entry), "proposed": p.action.value, "reason": p.reason} for p in changes],
         }
 
-    async def cross_validate(self, harmless: Sequence[str], inducing: Sequence[str]) -> Mapping[str, Any]:
-        """Return what a library that is calibrated on some of the texts does with the others."""
+    async def cross_validate(
+        self, harmless: Sequence[str], inducing: Sequence[str], *, mines: bool = False
+    ) -> Mapping[str, Any]:
+        """Return what a library that is calibrated on some of the texts does with the others. *mines*: see `calibrate`."""
         library = await self.library(DRAFT)
 
         def work() -> calibration.Figures:
             return calibration.cross_validate(
-                library.entries, lambda text: found_ids(library, text), harmless, inducing
+                library.entries, lambda text: found_ids(library, text), harmless, inducing, mines=mines
             )
 
         figures: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(work))

@@ -68,6 +68,9 @@ class Calibration(Strict):
     texts: Texts | None = None
     inducing: Texts | None = Field(None, description="Texts that ask for harm: words frequent in them are judged.")
     apply: bool = Field(False, description="Take the proposals.")
+    mine: Annotated[str, Field(max_length=8)] | None = Field(
+        None, description="Enter, as `judge` under this risk, phrases that inducing texts have and harmless ones lack."
+    )
 
 
 @router.post("/versions", status_code=201)
@@ -175,7 +178,7 @@ async def calibrate(
     """Measure each entry of the draft on harmless texts, store that, and propose an action for each."""
 
     async def work() -> dict[str, Any]:
-        return await keywords(request).trials.calibrate(how.texts, how.inducing, apply=how.apply)
+        return await keywords(request).trials.calibrate(how.texts, how.inducing, apply=how.apply, mine=how.mine)
 
     asked = ["keywords.calibrate", how.model_dump()]
     answer: dict[str, Any] = await repeatable(request, response, key, asked, work)

@@ -161,6 +161,10 @@ class Shelf:
         self._held: dict[Ref, Library] = {}
         self._failed: set[Ref] = set()
         self._retired: list[Library] = []
+        self._expiries: dict[Ref, int] = {}
+        """When the first entry of a version expires that it was built with, Unix time."""
+        self._stale: dict[Ref, Library] = {}
+        """Versions that are being built anew without an expired entry; they serve until then."""
         self._news = asyncio.Event()
 
     def take(self, document: Any) -> None:
@@ -178,7 +182,7 @@ class Shelf:
         """Fetch and build what is wanted, and report, until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for work in (self._fetch(), self._report_for_ever(), self._retire()):
+                for work in (self._fetch(), self._report_for_ever(), self._retire(), self._expire()):
                     group.create_task(work)
         finally:
             with contextlib.suppress(RedisError, OSError):
@@ -222,21 +226,29 @@ class Shelf:
             self._failed.add(ref)
         else:
             self._arrange()
+            if ref in self._stale:
+                self._retired.append(self._stale.pop(ref))
             with contextlib.suppress(RedisError, OSError):
                 await self._report()
 
     async def _load(self, ref: Ref) -> Library:
         began, key = time.monotonic(), parts_key(ref.sha)
         parts: list[Any] = [await self.redis.lindex(key, index) for index in range(await self.redis.llen(key))]
+        ends: list[int] = []
         made: list[Library] = []  # a result of the thread's future would live on in that future, a cycle
 
         def make() -> None:
             entries, sha = unpack(parts, _rest) if None not in parts else ([], "")
             if sha != ref.sha:
                 raise Incomplete("its parts are not all there")
-            made.append(self.build(entries, version=ref.n, rest=_rest))
+            now = time.time()
+            alive = [entry for entry in entries if entry.alive(now)]
+            made.append(self.build(alive, version=ref.n, rest=_rest))
+            ends.extend(entry.expires_at for entry in alive if entry.expires_at is not None)
 
         await asyncio.to_thread(make)
+        if ends:
+            self._expiries[ref] = min(ends)
         log.info("keyword library %d: %d entries in %.1f s", ref.n, len(made[0].entries), time.monotonic() - began)
         return made.pop()
 
@@ -249,6 +261,17 @@ class Shelf:
     async def _report(self) -> None:
         report = Report(await server_time(self.redis), tuple(ref.sha for ref in self._held))
         await self.redis.hset(READY, self.identity, msgspec.json.encode(report).decode())
+
+    async def _expire(self) -> None:
+        """Have a version built anew once an entry of it has expired."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            for ref, moment in tuple(self._expiries.items()):
+                if time.time() >= moment:
+                    del self._expiries[ref]
+                    if ref in self._held:
+                        self._stale[ref] = self._held.pop(ref)
+                        self._news.set()
 
     async def _retire(self) -> None:
         """Let go of libraries that no turn uses any more."""

@@ -400,3 +400,17 @@ async def test_a_large_version_does_not_hold_the_event_loop(redis: "Redis") -> N
                 raise
         else:
             return
+
+
+async def test_an_entry_expires_in_every_worker(house: House) -> None:
+    """At its end an entry counts no more, in the same version; one that had expired before is not even built."""
+    worker = await house.worker()
+    soon = int(time.time()) + 3
+    entries = [entry(1, "毒药"), entry(2, "炸药", expires_at=soon), entry(3, "火药", expires_at=1)]
+    n = int((await house.versions.freeze(entries, "test", "tester"))["n"])
+    await house.publish(n)
+    await eventually(lambda: worker.live == n)
+    assert ["毒药", "炸药"] == [found.term for found in worker.shelf.library.entries]
+    await eventually(lambda: ["毒药"] == [found.term for found in worker.shelf.library.entries], seconds=15)
+    assert worker.live == n
+    assert time.time() >= soon
