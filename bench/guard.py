@@ -126,7 +126,7 @@ def measure(count: int, options: argparse.Namespace) -> dict[str, str]:
     library, seconds, lag = asyncio.run(lag_of_build(entries))
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     gc.freeze()
-    layer = library._acting.layers[0]  # noqa: SLF001 - the primary pass alone
+    layer = library._layers[0]  # noqa: SLF001 - the primary pass alone
     primary = per_text(lambda text: layer.matcher.find(layer.fold.text(text)), under)
     size = statistics.median(len(text.encode()) for text in under)
     other = literals([entry.term for entry in entries], PYAHOCORASICK)

@@ -180,7 +180,8 @@ def start(stack: contextlib.ExitStack, options: argparse.Namespace, folder: Path
     else:
         found.append(stack.enter_context(targets.nginx(program, core, engine_port, folder)))
     if not options.without_gateway:
-        found.append(stack.enter_context(targets.gateway(core, engine_port, folder)))
+        both = (targets.gateway(core, engine_port, folder, words=words) for words in (True, False))
+        found.extend(stack.enter_context(each) for each in both)
     for name in dict.fromkeys([*options.peers, *dict(options.peer)]):
         python = targets.peer_python(name, dict(options.peer))
         found.append(stack.enter_context(targets.peer(name, python, core, engine_port, folder)))

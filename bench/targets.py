@@ -74,9 +74,10 @@ def nginx(program: str, core: int, engine_port: int, folder: Path) -> Iterator[T
 
 
 @contextlib.contextmanager
-def gateway(core: int, engine_port: int, folder: Path) -> Iterator[Target]:
-    """Run `gateway serve` with one worker within the block."""
-    port, log, own = free_port(), folder / "gateway.log", folder / "gateway"
+def gateway(core: int, engine_port: int, folder: Path, *, words: bool) -> Iterator[Target]:
+    """Run `gateway serve` with one worker within the block, with the starter *words* or an empty keyword library."""
+    name = "gateway" if words else "gateway, no words"
+    port, log, own = free_port(), folder / f"{name}.log", folder / name
     own.mkdir()
     deployment = {"model": MODEL, "engine": "external", "url": f"http://127.0.0.1:{engine_port}"}
     (own / "gateway.yaml").write_text(json.dumps({"deployments": [deployment]}))  # JSON is YAML
@@ -89,11 +90,12 @@ def gateway(core: int, engine_port: int, folder: Path) -> Iterator[Target]:
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
         "GATEWAY_CLIENT_KEY": CLIENT_KEY,
         "GATEWAY_WORKERS": "1",
+        "GATEWAY_KEYWORDS__STARTER": str(words).lower(),
         "PYTHONPATH": os.pathsep.join([str(ROOT.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     with child(core, [sys.executable, "-m", "gateway", "serve"], log, environment) as pid:
         wait_for(f"http://127.0.0.1:{port}/readyz", pid, log, "the gateway")
-        yield Target("gateway", port, pid, worker="gateway.worker")
+        yield Target(name, port, pid, worker="gateway.worker")
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ async def open_keywords(
     versions = KeywordVersions(engine, settings.keywords.matcher)
     librarian = Librarian(redis, publisher, versions, settings.keywords.ready_seconds)
     services = KeywordServices.over(engine, settings.keywords, librarian.poke)
-    await ensure_first(services.store, versions, starter.entries)
+    await ensure_first(services.store, versions, starter.entries if settings.keywords.starter else tuple)
     return librarian, services
 
 

@@ -286,7 +286,10 @@ class Trials:
     async def cross_validate(
         self, harmless: Sequence[str], inducing: Sequence[str], *, mines: bool = False
     ) -> Mapping[str, Any]:
-        """Return what a library that is calibrated on some of the texts does with the others. *mines*: see `calibrate`."""
+        """Return what a library that is calibrated on some of the texts does with the others.
+
+        *mines*: with phrases mined from the first, see `calibrate`.
+        """
         library = await self.library(DRAFT)
 
         def work() -> calibration.Figures:

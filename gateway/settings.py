@@ -100,6 +100,8 @@ class Keywords(BaseModel):
     """Harmless texts as JSON lines, ``{"text": …}``, on which entries are measured."""
     matcher: Literal["hyperscan", "pyahocorasick"] = "hyperscan"
     """What finds the words; ``pyahocorasick`` for machines without a wheel of the other."""
+    starter: bool = True
+    """Whether the first version holds the words that come with the gateway; else it is empty."""
     ready_seconds: Seconds = 30
     """For slow workers to make a published version ready; then the others use it without them."""
 

@@ -1,6 +1,6 @@
 """The keyword library as one process uses it: built once for a version, then only asked, and swapped whole."""
 
-import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from keywords import matcher, pinyin
 from keywords.context import Term, stands_alone
 from keywords.entry import Action, Direction, Entry, Match
 from keywords.folding import SPACED, SQUEEZED, Fold
-from keywords.forms import Form, forms
+from keywords.forms import forms
 from keywords.live import Words
 from keywords.matcher import HYPERSCAN, Flood, Matcher
 
@@ -42,32 +42,32 @@ def _no_rest() -> None:
 
 
 class _Layer:
-    """The literals of one fold, and which terms each stands for."""
+    """The literals of one fold, and which terms each stands for; those that act come first."""
 
     def __init__(self, fold: Fold, terms: Iterable[Term], library: str, rest: Callable[[], None]) -> None:
         self.fold = fold
-        numbers: dict[str, int] = {}
-        self.terms: list[list[Term]] = []
+        acting: dict[str, list[Term]] = {}
+        counted: dict[str, list[Term]] = {}
         for count, term in enumerate(terms):
             if count % SLICE == 0:
                 rest()
-            number = numbers.setdefault(term.literal, len(numbers))
-            if number == len(self.terms):
-                self.terms.append([])
-            self.terms[number].append(term)
-        self.matcher = matcher.literals(list(numbers), library)
+            (acting if term.entry.action in ACTING else counted).setdefault(term.literal, []).append(term)
+        for literal in acting.keys() & counted.keys():
+            acting[literal] += counted.pop(literal)
+        self.vital = len(acting)
+        """Literals that act; the others behind them are only counted."""
+        self.terms = [*acting.values(), *counted.values()]
+        self.matcher = matcher.literals([*acting, *counted], library, self.vital)
 
-    def find(self, reading: "_Reading", fewest: int) -> Iterator[tuple[Term, int, int]]:
-        """Yield each term with its place in the text."""
-        if not self.terms:
-            return
-        found = self.matcher.find(reading.folded(self.fold))
+    def find(self, reading: "Reading", fewest: int, *, acting: bool) -> Iterator[tuple[Term, int, int]]:
+        """Yield each term with its place in the text; *acting*: none that is only counted."""
+        found = reading.matches(self)
         if not found:
             return
         text = reading.text
         folded, origin = self.fold.traced(text)
         for number, start, end in found:
-            if end - start < fewest:
+            if end - start < fewest or (acting and number >= self.vital):
                 continue
             first, last = origin[start], origin[end - 1] + 1
             for term in self.terms[number]:
@@ -78,41 +78,52 @@ class _Layer:
                 if term.is_exact(text[first:last]):
                     yield term, first, last
 
-
-class _Group:
-    """Entries that are looked for together."""
-
-    def __init__(self, terms: Iterable[Term], library: str, rest: Callable[[], None]) -> None:
-        squeezed: list[Term] = []
-        spaced: list[Term] = []
-        for count, term in enumerate(terms):
-            if count % SLICE == 0:
-                rest()
-            (spaced if term.words else squeezed).append(term)
-        self.layers = [_Layer(SQUEEZED, squeezed, library, rest), _Layer(SPACED, spaced, library, rest)]
-
-    def find(self, reading: "_Reading", fewest: int) -> Iterator[tuple[Term, int, int]]:
-        for layer in self.layers:
-            yield from layer.find(reading, fewest)
+    def matches(self, reading: "Reading") -> list[tuple[int, int, int]]:
+        """Return what the matcher finds in the folded text."""
+        if not self.terms:
+            return []
+        if self.fold is SPACED:
+            words = reading.words
+            if not words or not self.matcher.find(words):
+                return []
+        return self.matcher.find(reading.folded(self.fold))
 
 
-class _Reading:
-    """A text that is looked through several times, and folded once."""
+_PLAIN = "\u4e00-\u9fff\u3000-\u3020\uff01\uff08-\uff0f\uff1a-\uff20\u2018-\u201f\u2026\u2014\\s!-/:-@"
+"""What most of a Chinese text consists of: no character of a word that stands between blanks."""
+_WORDS = re.compile(f"[^{_PLAIN}][^\u4e00-\u9fff]*")
+"""From a character that may be of such a word up to the next ideograph."""
+_BETWEEN = "\u4e00"
 
-    __slots__ = ("_folded", "text")
+
+class Reading:
+    """A text that is looked through several times; folded once, and matched once a layer."""
+
+    __slots__ = ("_folded", "_matches", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._folded: list[tuple[Fold, str]] = []
+        self._folded: dict[int, str] = {}
+        self._matches: dict[int, list[tuple[int, int, int]]] = {}
 
     def folded(self, fold: Fold) -> str:
         """Return the text in *fold*."""
-        for known, folded in self._folded:
-            if known is fold:
-                return folded
-        folded = fold.text(self.text)
-        self._folded.append((fold, folded))
-        return folded
+        found = self._folded.get(id(fold))
+        if found is None:
+            found = self._folded[id(fold)] = fold.text(self.text)
+        return found
+
+    @property
+    def words(self) -> str:
+        """The text in the spaced fold without most of what is not of a word: a quick look whether it is worth more."""
+        return _BETWEEN.join(map(SPACED.text, _WORDS.findall(self.text)))
+
+    def matches(self, layer: _Layer) -> list[tuple[int, int, int]]:
+        """Return what *layer* finds in it. Raises `Flood`."""
+        found = self._matches.get(id(layer))
+        if found is None:
+            found = self._matches[id(layer)] = layer.matches(self)
+        return found
 
 
 class _Sounds:
@@ -143,9 +154,11 @@ class Library:
         self.version = version
         self.entries = tuple(entries)
         terms = list(_terms(self.entries, rest))
-        self._acting = _Group((t for t in terms if t.entry.action in ACTING), library, rest)
-        self._watching = _Group((t for t in terms if t.entry.action not in ACTING), library, rest)
-        """Apart, so that no flood of those that are only counted hides the others."""
+        self._layers = (
+            _Layer(SQUEEZED, (term for term in terms if not term.words), library, rest),
+            _Layer(SPACED, (term for term in terms if term.words), library, rest),
+        )
+        self._latest = Reading("")
         self._sounds = _Sounds([entry for entry in self.entries if entry.match is Match.PINYIN], library)
         self._patterns = [entry for entry in self.entries if entry.match is Match.REGEX]
         try:
@@ -173,34 +186,63 @@ class Library:
         """
         return cls(entries, version=version, library=library, rest=rest)
 
+    def reading(self, text: str) -> Reading:
+        """Return *text* for looking through it; the same again for the same text, so that work is not done twice."""
+        if self._latest.text is not text:
+            self._latest = Reading(text)
+        return self._latest
+
     def is_clear(self, text: str) -> bool:
-        """Return whether nothing that acts on answers stands in *text*, whatever its surroundings; quickly."""
+        """Return whether nothing that acts stands in *text*, whatever its surroundings; quickly."""
+        reading = self.reading(text)
         try:
-            return not any(layer.terms and layer.matcher.find(layer.fold.text(text)) for layer in self._acting.layers)
+            return all(number >= layer.vital for layer in self._layers for number, _, _ in reading.matches(layer))
         except Flood:
             return False
 
-    def find(self, text: str, direction: Direction) -> tuple[Hit, ...]:
+    def find(self, text: str, direction: Direction, *, hidden: bool = True) -> tuple[Hit, ...]:
         """Return what is in *text*, each entry once a place. Raises `Flood`.
 
-        Questions are read in every form that hides a word; answers as they are.
+        Questions are read in every form that hides a word, unless *hidden* is False; answers as they are.
         """
+        if not self.entries:
+            return ()
         hits: dict[tuple[int, int, int], Hit] = {}
-        for hit in self._all_hits(text, direction):
+        for hit in self._hits(self.reading(text), direction):
             hits.setdefault((hit.entry.id, hit.start, hit.end), hit)
+        if direction is Direction.IN and hidden:
+            for hit in self._hidden(text):
+                hits.setdefault((hit.entry.id, hit.start, hit.end), hit)
         return tuple(hits.values())
 
-    def _all_hits(self, text: str, direction: Direction) -> Iterator[Hit]:
-        reading = _Reading(text)
-        yield from _hits(self._acting, reading, direction)
-        with contextlib.suppress(Flood):
-            yield from _hits(self._watching, reading, direction)
-        if direction is Direction.IN:
-            yield from self._sounds.find(text)
-            for number, start, end in self._expressions.find(text):
-                yield Hit(self._patterns[number], start, end, "regex")
-            for form in forms(text):
-                yield from _in_form(self._acting, form, len(text))
+    def _hidden(self, text: str) -> Iterator[Hit]:
+        """Yield what is found in questions alone: sounds, expressions, and terms in other readings of the text."""
+        yield from self._sounds.find(text)
+        for number, start, end in self._expressions.find(text):
+            yield Hit(self._patterns[number], start, end, "regex")
+        for form in forms(text):
+            for hit in self._hits(Reading(form.text), Direction.IN, form.fewest, acting=True):
+                if form.origin is None:
+                    yield Hit(hit.entry, 0, len(text), form.name)
+                else:
+                    places = form.origin[hit.start : hit.end]
+                    yield Hit(hit.entry, min(places), max(places) + 1, form.name)
+
+    def _hits(self, reading: Reading, direction: Direction, fewest: int = 1, *, acting: bool = False) -> Iterator[Hit]:
+        """Yield the entries in one reading: single terms, and combinations whose parts stand near enough."""
+        parts: dict[int, list[tuple[Term, int, int]]] = {}
+        for layer in self._layers:
+            for term, start, end in layer.find(reading, fewest, acting=acting):
+                if not term.entry.looks(direction):
+                    continue
+                if term.is_part:
+                    parts.setdefault(term.entry.id, []).append((term, start, end))
+                else:
+                    yield Hit(term.entry, start, end)
+        for places in parts.values():
+            found = _together(places)
+            if found is not None:
+                yield Hit(places[0][0].entry, *found)
 
 
 def _terms(entries: Sequence[Entry], rest: Callable[[], None]) -> Iterator[Term]:
@@ -211,22 +253,6 @@ def _terms(entries: Sequence[Entry], rest: Callable[[], None]) -> Iterator[Term]
         if entry.match in {Match.EXACT, Match.FOLDED, Match.COMBO}:
             for part in range(len(entry.parts)):
                 yield Term(entry, part)
-
-
-def _hits(group: _Group, reading: _Reading, direction: Direction, fewest: int = 1) -> Iterator[Hit]:
-    """Yield the entries of *group* in *text*: single terms, and combinations whose parts stand near enough."""
-    parts: dict[int, list[tuple[Term, int, int]]] = {}
-    for term, start, end in group.find(reading, fewest):
-        if not term.entry.looks(direction):
-            continue
-        if term.is_part:
-            parts.setdefault(term.entry.id, []).append((term, start, end))
-        else:
-            yield Hit(term.entry, start, end)
-    for places in parts.values():
-        found = _together(places)
-        if found is not None:
-            yield Hit(places[0][0].entry, *found)
 
 
 def _together(places: list[tuple[Term, int, int]]) -> tuple[int, int] | None:
@@ -240,16 +266,6 @@ def _together(places: list[tuple[Term, int, int]]) -> tuple[int, int] | None:
         if len(last) == wanted and end - first <= entry.within:
             return first, end
     return None
-
-
-def _in_form(group: _Group, form: Form, length: int) -> Iterator[Hit]:
-    """Yield what another reading of the text holds, with the places of the text itself."""
-    for hit in _hits(group, _Reading(form.text), Direction.IN, form.fewest):
-        if form.origin is None:
-            yield Hit(hit.entry, 0, length, form.name)
-        else:
-            places = form.origin[hit.start : hit.end]
-            yield Hit(hit.entry, min(places), max(places) + 1, form.name)
 
 
 EMPTY = Library.build(())

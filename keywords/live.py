@@ -5,6 +5,7 @@ here. Instead each beginning of each term is a key of a table, and the state is 
 ends with: nearly always none or one.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ SLICE = 100
 """Terms that are entered in one go before the event loop gets its turn."""
 MOST_REMEMBERED = 60_000
 """Characters whose nature is remembered; whoever makes a model say all of Unicode shall not fill the memory."""
+LOOK = 4
+"""Characters of a word by which it is told that no term begins with it."""
+_IDEOGRAPHS = "\u2e80-\u2fdf\u3005\u3007\u3040-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_OPENINGS = re.compile(f"(?<![^\\W_{_IDEOGRAPHS}])[^\\W_{_IDEOGRAPHS}]{{1,{LOOK}}}")
+"""The first characters of each word of a folded text."""
 SYMBOLS = 4
 """Characters that are looked at for each folded one of an exception: what is put between them counts little."""
 
@@ -31,11 +37,13 @@ class Found(NamedTuple):
 class Table:
     """The terms of one fold by their literals, and every beginning that is shorter than its term."""
 
-    __slots__ = ("beginnings", "starts", "terms")
+    __slots__ = ("beginnings", "openings", "starts", "terms")
 
     def __init__(self) -> None:
         self.starts: set[str] = set()
         """The first characters of all terms."""
+        self.openings: set[str] = set()
+        """The first characters of all terms, up to `LOOK`, and what is shorter."""
         self.beginnings: set[str] = set()
         self.terms: dict[str, tuple[Term, ...]] = {}
 
@@ -43,8 +51,17 @@ class Table:
         """Add a term."""
         literal = term.literal
         self.starts.add(literal[0])
+        self.openings.update(literal[:end] for end in range(1, min(LOOK, len(literal)) + 1))
         self.beginnings.update(literal[:end] for end in range(1, len(literal)))
         self.terms[literal] = (*self.terms.get(literal, ()), term)
+
+    def is_live(self, text: str, longest: int) -> bool:
+        """Return whether *text* may end with the beginning of a term; none is longer than *longest*."""
+        beginnings, starts = self.beginnings, self.starts
+        for place in range(max(0, len(text) - longest), len(text)):
+            if text[place] in starts and text[place:] in beginnings:
+                return True
+        return False
 
 
 class Words:
@@ -63,16 +80,34 @@ class Words:
         self.longest = max(map(len, (*self.squeezed.terms, *self.spaced.terms)), default=0)
         """Folded characters of the longest term."""
         self.any = bool(self.longest)
+        self.mute: set[str] = set()
+        """Characters with which no squeezed term begins, as far as they have been met."""
         self.calm: set[str] = set()
         """Characters that stand between words and begin no term, as far as they have been met."""
 
+    def is_mute(self, text: str) -> bool:
+        """Return whether no squeezed term begins with any character of *text*; remember those with which none does."""
+        for character in text:
+            if not self.squeezed.starts.isdisjoint(SQUEEZED[ord(character)]):
+                return False
+            if len(self.mute) < MOST_REMEMBERED:
+                self.mute.add(character)
+        return True
+
     def learn_calm(self, text: str) -> None:
-        """Remember the characters of *text*, which stand between words, if no term begins with any of them."""
-        if self.squeezed.starts.isdisjoint(SQUEEZED.text(text)) and len(self.calm) < MOST_REMEMBERED:
+        """Remember the characters of *text*, which are such."""
+        if len(self.calm) < MOST_REMEMBERED:
             self.calm.update(text)
 
 
 _WORDLESS: set[str] = set()
+_PLAIN = {chr(point) for point in range(128)} - {"'"}
+"""ASCII but for the sign that the spaced fold drops, and what is wordless."""
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether *text* is ASCII and what is wordless; remember what of it is wordless."""
+    return all(character in _PLAIN or _is_wordless(character) for character in text)
 
 
 def _is_wordless(text: str) -> bool:
@@ -85,6 +120,7 @@ def _is_wordless(text: str) -> bool:
             return False
         if len(_WORDLESS) < MOST_REMEMBERED:
             _WORDLESS.add(character)
+            _PLAIN.add(character)
     return True
 
 
@@ -215,6 +251,12 @@ class Scanner:
             if words.reach:
                 self._forget(text)
             return NONE
+        if not self.held and self._is_quiet(text):
+            self.at = self.live = self.at + len(text)
+            self.passed = text
+            if words.reach:
+                self._forget(text)
+            return NONE
         raw = self._raw = self.held + text
         base = self._base = self.live
         squeezed, spaced = self._squeezed, self._spaced
@@ -229,13 +271,30 @@ class Scanner:
             live = begun[0][0]
         else:
             live = self.at
-            if wordless:
-                words.learn_calm(text)
         self.live = live
         self.passed, self.held = raw[: live - base], raw[live - base :]
         if words.reach:
             self._forget(self.passed)
         return found
+
+    def _is_quiet(self, text: str) -> bool:
+        """Return whether no term begins in *text*, before which none has begun; if so, the state is that behind it."""
+        words = self.words
+        if not (words.mute.issuperset(text) or words.is_mute(text)):
+            return False
+        # what is ASCII or between words is its own fold but for its case, as far as openings go
+        spaced = text.lower() if _PLAIN.issuperset(text) or _is_plain(text) else SPACED.text(text)
+        openings: list[str] = _OPENINGS.findall(spaced)
+        if not openings and _is_wordless(text):
+            words.learn_calm(text)
+        if openings and self._in_word and spaced.startswith(openings[0]):
+            del openings[0]  # it goes on with the word before
+        if not words.spaced.openings.isdisjoint(openings):
+            return False
+        if spaced:
+            last = SPACED[ord(spaced[-1])][-1:]
+            self._in_word, self._blank = is_word(last), last == " "
+        return True
 
     def finish(self) -> list[Found]:
         """End the text; return the terms that only its end makes certain."""
@@ -246,18 +305,41 @@ class Scanner:
         self.passed, self.held = self._raw[: self.live - self._base], self._raw[self.live - self._base :]
         return found
 
-    def feed_clear(self, text: str) -> list[Found]:
-        """Read *text* on, of which it is known that no term stands in it in full; nothing may be held."""
-        tail = len(text) - self.words.longest * SYMBOLS
-        before = SPACED.text(text[: max(tail, 0)])
-        if not before or min(len(SQUEEZED.text(text[tail:])), len(SPACED.text(text[tail:]))) < self.words.longest:
-            return self.feed(text)
-        self.at = self.live = self.at + tail
-        self._in_word, self._blank = is_word(before[-1]), before[-1] == " "
+    def feed_clear(self, text: str, squeezed: str) -> list[Found]:
+        """Read *text* on, of which it is known that no term stands in it in full; nothing may be held.
+
+        *squeezed* is the text in that fold.
+        """
+        longest = self.words.longest
+        spaced = SPACED.text(text[-2 * longest :])
+        is_short = len(spaced) < min(longest, len(text))  # blanks and marks, of which it may go on further back
+        if is_short or self.words.squeezed.is_live(squeezed, longest) or self.words.spaced.is_live(spaced, longest):
+            return self._feed_tail(text)
+        self.at = self.live = self.at + len(text)
+        self.passed = text
+        self._in_word, self._blank = is_word(spaced[-1]), spaced[-1] == " "
         if self.words.reach:
-            self._forget(text[:tail])
-        found = self.feed(text[tail:])
-        self.passed = text[:tail] + self.passed
+            self._forget(text)
+        return NONE
+
+    def _feed_tail(self, text: str) -> list[Found]:
+        """Read on in *text*, in full only where a term may have begun that is still live at its end."""
+        longest, tail = self.words.longest, len(text)
+        for width in (2 * longest, 8 * longest):
+            end = text[-width:]
+            if min(len(SQUEEZED.text(end)), len(SPACED.text(end))) >= longest:
+                tail = min(width, len(text))
+                break
+        before = text[: len(text) - tail]
+        spaced = SPACED.text(before)
+        if not spaced:
+            return self.feed(text)
+        self.at = self.live = self.at + len(before)
+        self._in_word, self._blank = is_word(spaced[-1]), spaced[-1] == " "
+        if self.words.reach:
+            self._forget(before)
+        found = self.feed(text[-tail:])
+        self.passed = before + self.passed
         return found
 
     def _read(self, text: str, *, wordless: bool) -> list[Found]:

@@ -44,11 +44,16 @@ class Nothing:
         return []
 
 
-def literals(patterns: Sequence[str], library: str = HYPERSCAN) -> Matcher:
-    """Return a matcher of *patterns*, none of them empty. Takes up to seconds; the interpreter is not held for long."""
+def literals(patterns: Sequence[str], library: str = HYPERSCAN, vital: int | None = None) -> Matcher:
+    """Return a matcher of *patterns*, none of them empty or there twice.
+
+    Of those behind the first *vital* ones (None: all are) hits beyond `MOST_HITS` are left out without a word: no
+    flood of them hides the others. Takes up to seconds; the interpreter is not held for long.
+    """
     if not patterns:
         return Nothing()
-    return _Literals(patterns) if library == HYPERSCAN else _Fallback(patterns)
+    vital = len(patterns) if vital is None else vital
+    return _Literals(patterns, vital) if library == HYPERSCAN else _Fallback(patterns, vital)
 
 
 def expressions(patterns: Sequence[str]) -> Matcher:
@@ -65,30 +70,36 @@ def _database(patterns: Sequence[bytes], flags: int, *, literal: bool) -> Any:
     return database
 
 
-def _scan(database: Any, data: bytes) -> list[tuple[int, int, int]]:
+def _scan(database: Any, data: bytes, vital: int) -> list[tuple[int, int, int]]:
     """Return (number, start, end) in bytes; starts are 0 where the database does not track them."""
     found: list[tuple[int, int, int]] = []
+    counted: list[tuple[int, int, int]] = []
 
     def on_match(number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
-        found.append((number, start, end))
-        return True if len(found) >= MOST_HITS else None
+        if number < vital:
+            found.append((number, start, end))
+            return True if len(found) >= MOST_HITS else None
+        if len(counted) < MOST_HITS:
+            counted.append((number, start, end))
+        return None
 
     try:
         database.scan(data, match_event_handler=on_match)
     except hyperscan.ScanTerminated:
         raise Flood from None
-    return found
+    return found + counted if counted else found
 
 
 class _Literals:
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], vital: int) -> None:
+        self._vital = vital
         encoded = [pattern.encode("utf-8", "surrogatepass") for pattern in patterns]
         self._lengths = [len(pattern) for pattern in patterns]
         self._database = _database(encoded, 0, literal=True)
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
         data = text.encode("utf-8", "surrogatepass")
-        found = _scan(self._database, data)
+        found = _scan(self._database, data, self._vital)
         if not found:
             return []
         at = _counter(data)
@@ -98,6 +109,7 @@ class _Literals:
 
 class _Expressions:
     def __init__(self, patterns: Sequence[str]) -> None:
+        self._count = len(patterns)
         flags = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_UCP | hyperscan.HS_FLAG_CASELESS
         for number, pattern in enumerate(patterns):
             _check(number, pattern, flags)
@@ -107,7 +119,7 @@ class _Expressions:
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
         data = text.encode("utf-8", "replace")
-        found = _scan(self._database, data)
+        found = _scan(self._database, data, self._count)
         if not found:
             return []
         longest: dict[tuple[int, int], int] = {}
@@ -127,7 +139,8 @@ def _check(number: int, pattern: str, flags: int) -> None:
 class _Fallback:
     """pyahocorasick over UTF-8 bytes as Latin-1: over characters its root has thousands of branches to try in turn."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], vital: int) -> None:
+        self._vital = vital
         self._automaton = ahocorasick.Automaton()
         for number, pattern in enumerate(patterns):
             self._automaton.add_word(_bytewise(pattern), (number, len(pattern)))
@@ -136,11 +149,15 @@ class _Fallback:
     def find(self, text: str) -> list[tuple[int, int, int]]:
         data = text.encode("utf-8", "surrogatepass")
         at = _counter(data)
-        found = []
+        found: list[tuple[int, int, int]] = []
+        counted = 0
         for last, (number, length) in self._automaton.iter(data.decode("latin-1")):
+            counted += number >= self._vital
+            if number >= self._vital and counted > MOST_HITS:
+                continue
             end = at(last + 1)
             found.append((number, end - length, end))
-            if len(found) >= MOST_HITS:
+            if len(found) - min(counted, MOST_HITS) >= MOST_HITS:
                 raise Flood
         return found
 

@@ -29,5 +29,9 @@ class Beside:
     async def judge(self, utterance: Utterance) -> Verdict:
         return await self.policy.judge(utterance)
 
+    @property
+    def observes(self) -> bool:
+        return self.policy.observes
+
     def observe(self, texts: Iterable[str], direction: Direction) -> list[Hit]:
         return self.policy.observe(texts, direction)

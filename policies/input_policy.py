@@ -12,6 +12,10 @@ from policies.keyword_policy import Count, Where, uncounted
 from policies.utterance import Utterance
 from policies.verdict import CLEAN, Verdict
 
+MOST_SEEN = 2_048
+LONGEST_SEEN = 2_000
+"""Texts, and characters of each, that are remembered: some megabytes."""
+
 
 class InputPolicy(Protocol):
     """Decides on what a person says, before any engine is asked for an answer."""
@@ -22,12 +26,18 @@ class InputPolicy(Protocol):
     async def judge(self, utterance: Utterance) -> Verdict:
         """Return the final verdict of the model-based judge. May be cancelled."""
 
+    @property
+    def observes(self) -> bool:
+        """Whether there is anything that `observe` could find."""
+
     def observe(self, texts: Iterable[str], direction: Direction) -> list[Hit]:
         """Return what is found in *texts* that nobody is refused or struck for."""
 
 
 class Open:
     """Lets everything pass."""
+
+    observes = False
 
     def local(self, utterance: Utterance) -> Verdict:
         del utterance
@@ -48,6 +58,9 @@ class Keywords:
     def __init__(self, library: Callable[[], Library], count: Count = uncounted) -> None:
         self.library = library
         self.count = count
+        self._seen: dict[str, tuple[Hit, ...]] = {}
+        """What was found in texts around the newest words: prompts and history come again with every turn."""
+        self._seen_by: Library | None = None
 
     def local(self, utterance: Utterance) -> Verdict:
         try:
@@ -62,13 +75,28 @@ class Keywords:
         del utterance
         return CLEAN
 
+    @property
+    def observes(self) -> bool:
+        return bool(self.library().entries)
+
     def observe(self, texts: Iterable[str], direction: Direction) -> list[Hit]:
         library = self.library()
         where = Where.CONTEXT if direction is Direction.IN else Where.ANSWER
         found: list[Hit] = []
         for text in texts:
             with contextlib.suppress(Flood):
-                found += library.find(text, direction)
+                found += self._find(library, text) if direction is Direction.IN else library.find(text, direction)
         for hit in found:
             self.count(where, hit.entry)
         return found
+
+    def _find(self, library: Library, text: str) -> tuple[Hit, ...]:
+        """Return what stands in *text*, hidden words aside, from memory if it was looked through lately."""
+        if library is not self._seen_by or len(self._seen) >= MOST_SEEN:
+            self._seen, self._seen_by = {}, library
+        hits = self._seen.get(text)
+        if hits is None:
+            hits = library.find(text, Direction.IN, hidden=False)
+            if len(text) <= LONGEST_SEEN:
+                self._seen[text] = hits
+        return hits

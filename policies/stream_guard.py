@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from keywords.entry import Action
+from keywords.folding import SQUEEZED
 from keywords.library import Library
 from keywords.live import Found, Scanner
 from policies.keyword_policy import Count, Where, uncounted
@@ -138,7 +139,7 @@ class _Flow:
         if scanner.ended:
             return NOTHING_HELD
         if len(delta) > LONG and not held and self.library.is_clear(delta):
-            found = scanner.feed_clear(delta)
+            found = scanner.feed_clear(delta, self.library.reading(delta).folded(SQUEEZED))
         else:
             found = scanner.feed(delta)
         if not found and not self._parts and (channel == self._by or not held):

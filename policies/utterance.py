@@ -32,7 +32,9 @@ def newest(messages: Sequence[Mapping[str, Any]]) -> range:
     History, system prompt and tool results are not; those stand before an answer, or are nobody's. Where no message
     is the user's, all of them are, for somebody wrote them.
     """
-    end = next((place for place in range(len(messages), 0, -1) if messages[place - 1].get("role") == "user"), 0)
+    end = len(messages)
+    while end > 0 and messages[end - 1].get("role") != "user":
+        end -= 1
     if end == 0:
         return range(len(messages))
     begin = end - 1
@@ -46,10 +48,14 @@ def of_messages(messages: Sequence[Mapping[str, Any]]) -> Utterance:
 
     An assistant's message that stands last is part of it, for the engine goes on writing it.
     """
-    said = [text for place in newest(messages) for text in _texts(messages[place].get("content"))]
-    if messages[-1].get("role") == "assistant" and len(messages) - 1 not in newest(messages):
+    places = newest(messages)
+    if len(places) == 1 and isinstance(content := messages[places[0]].get("content"), str):
+        said = [content]
+    else:
+        said = [text for place in places for text in _texts(messages[place].get("content"))]
+    if messages[-1].get("role") == "assistant" and len(messages) - 1 not in places:
         said += _texts(messages[-1].get("content"))
-    return Utterance("\n".join(said))
+    return Utterance(said[0] if len(said) == 1 else "\n".join(said))
 
 
 def of_input(value: Any) -> Utterance:

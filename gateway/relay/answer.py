@@ -210,8 +210,11 @@ class Answer:
 
     async def _observe(self, texts: list[str]) -> None:
         """Count what an answer holds that neither cut nor masked it."""
+        if not self.stages.policy.observes:
+            return
         hits = await screening.observed(self.stages.policy, texts, Direction.OUT)
-        self.turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.ANSWER)
+        if hits:
+            self.turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.ANSWER)
 
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:

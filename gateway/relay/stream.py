@@ -91,8 +91,13 @@ class AnswerStream:
         self._lessons = LESSONS
         self.text_chunks += 1
         step = self.guard.feed(usual.index, usual.channel, text)
-        if step.release == text and step.cut is None and not step.late:
-            self.said[usual.index].append(text)
+        release = step.release
+        if step.cut is None and not step.late:
+            if not release:
+                return b""
+            self.said[usual.index].append(release)
+            if release != text:
+                return usual.saying(release)
             return data if usual.same else usual.renamed(data)
         writes: Writes = {}
         self._take(step, usual.index, usual.channel, writes)

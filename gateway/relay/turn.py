@@ -45,7 +45,8 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
         asked = time.perf_counter()
         turn.added_seconds = asked - turn.began
         await stages.audit.accepted(turn)
-        await _observe(turn, request, stages)
+        if stages.policy.observes:
+            await _observe(turn, request, stages)
         turn.verdict = await judged if judged is not None else turn.verdict
         if turn.verdict.refused:
             lease.close()
@@ -73,8 +74,9 @@ def _allowed_model(turn: Turn, request: Request, stages: Stages) -> str:
 
 async def _observe(turn: Turn, request: Request, stages: Stages) -> None:
     """Count what stands around the newest words, while the engine prefills."""
-    hits = await screening.observed(stages.policy, surroundings(request.body), Direction.IN)
-    turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.CONTEXT)
+    hits = await screening.observed(stages.policy, list(surroundings(request.body)), Direction.IN)
+    if hits:
+        turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.CONTEXT)
 
 
 class _Judging:

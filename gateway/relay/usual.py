@@ -13,6 +13,7 @@ from gateway.relay import chunks
 from gateway.relay.chunks import Choice, ModelName
 
 _text = msgspec.json.Decoder(str).decode
+_encoded = msgspec.json.Encoder().encode
 _STAND_IN = "\u2063stand-in\u2063"
 """What no engine says; put in the place of a chunk's text, it proves that the place is the right one."""
 _ENCODED = msgspec.json.encode(_STAND_IN)
@@ -40,6 +41,10 @@ class Usual:
             return _text(event[self._length : -len(self._tail)])
         except (msgspec.DecodeError, UnicodeDecodeError):  # more than one string, or none
             return None
+
+    def saying(self, text: str) -> bytes:
+        """Return an event like the others with *text*, under the name that the client asked for."""
+        return self._new_head + _encoded(text) + self._new_tail
 
     def renamed(self, event: bytes) -> bytes:
         """Return *event*, which is like the others, under the name that the client asked for."""

@@ -93,7 +93,7 @@ def test_expressions() -> None:
 def test_a_flood_of_counted_words_hides_nothing() -> None:
     """Entries that only count cannot crowd out one that blocks; a flood of those is said."""
     library = Library.build([entry("啊", action=Action.OBSERVE), entry("炸弹", id=2)])
-    assert {2} == {hit.entry.id for hit in library.find("啊" * 50_000 + "炸弹", IN)}
+    assert 2 in {hit.entry.id for hit in library.find("啊" * 50_000 + "炸弹", IN)}
     with pytest.raises(Flood):
         library.find("炸弹" * 50_000, IN)
 

@@ -2,7 +2,7 @@
 
 from keywords.entry import Action, Direction, Entry
 from keywords.library import Library
-from policies.input_policy import Keywords, Open
+from policies.input_policy import LONGEST_SEEN, MOST_SEEN, Keywords, Open
 from policies.keyword_policy import Where
 from policies.utterance import Utterance
 
@@ -52,3 +52,16 @@ async def test_open_lets_everything_pass() -> None:
     assert not Open().local(Utterance("禁忌配方")).refused
     assert not (await Open().judge(Utterance("禁忌配方"))).refused
     assert [] == Open().observe(["禁忌配方"], Direction.IN)
+
+
+def test_what_comes_again_is_remembered_by_one_library_only() -> None:
+    """A prompt that comes with every turn is looked through once; a new version looks again; memory is bounded."""
+    live = [Library.build(ENTRIES), Library.build(ENTRIES[2:])]
+    stages = Keywords(lambda: live[0])
+    assert [[1], [1]] == [[hit.entry.id for hit in stages.observe(["禁忌配方"], Direction.IN)] for _ in range(2)]
+    live.pop(0)
+    assert [] == stages.observe(["禁忌配方"], Direction.IN)
+    stages.observe([f"文本{number}" for number in range(3 * MOST_SEEN)], Direction.IN)
+    stages.observe(["长" * (LONGEST_SEEN + 1)], Direction.IN)
+    assert len(stages._seen) <= MOST_SEEN
+    assert all(len(text) <= LONGEST_SEEN for text in stages._seen)
