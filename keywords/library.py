@@ -9,8 +9,8 @@ from keywords.context import Term, stands_alone
 from keywords.entry import Action, Direction, Entry, Match
 from keywords.folding import SPACED, SQUEEZED, Fold
 from keywords.forms import forms
-from keywords.live import Words
 from keywords.matcher import HYPERSCAN, Flood, Matcher
+from keywords.words import Words
 
 PRIMARY = "text"
 """The form that is the text itself."""

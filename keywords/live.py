@@ -1,29 +1,16 @@
 """Terms in a text that is still growing: what has been found, and from where on a term may still be coming.
 
 A piece of a stream is a few characters, so the automaton of the whole texts, which must see a text at once, is no use
-here. Instead each beginning of each term is a key of a table, and the state is the list of beginnings that the text
-ends with: nearly always none or one.
+here. Instead each beginning of each term is a key of a table (`words`), and the state is the list of beginnings that
+the text ends with: nearly always none or one.
 """
 
-import re
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from keywords.context import Term
 from keywords.entry import Action
 from keywords.folding import SPACED, SQUEEZED, Fold, is_word
-
-SLICE = 100
-"""Terms that are entered in one go before the event loop gets its turn."""
-MOST_REMEMBERED = 60_000
-"""Characters whose nature is remembered; whoever makes a model say all of Unicode shall not fill the memory."""
-LOOK = 4
-"""Characters of a word by which it is told that no term begins with it."""
-_IDEOGRAPHS = "\u2e80-\u2fdf\u3005\u3007\u3040-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-_OPENINGS = re.compile(f"(?<![^\\W_{_IDEOGRAPHS}])[^\\W_{_IDEOGRAPHS}]{{1,{LOOK}}}")
-"""The first characters of each word of a folded text."""
-SYMBOLS = 4
-"""Characters that are looked at for each folded one of an exception: what is put between them counts little."""
+from keywords.words import OPENINGS, PLAIN, Table, Words, is_plain, is_wordless
 
 
 class Found(NamedTuple):
@@ -32,96 +19,6 @@ class Found(NamedTuple):
     term: Term
     start: int
     end: int
-
-
-class Table:
-    """The terms of one fold by their literals, and every beginning that is shorter than its term."""
-
-    __slots__ = ("beginnings", "openings", "starts", "terms")
-
-    def __init__(self) -> None:
-        self.starts: set[str] = set()
-        """The first characters of all terms."""
-        self.openings: set[str] = set()
-        """The first characters of all terms, up to `LOOK`, and what is shorter."""
-        self.beginnings: set[str] = set()
-        self.terms: dict[str, tuple[Term, ...]] = {}
-
-    def enter(self, term: Term) -> None:
-        """Add a term."""
-        literal = term.literal
-        self.starts.add(literal[0])
-        self.openings.update(literal[:end] for end in range(1, min(LOOK, len(literal)) + 1))
-        self.beginnings.update(literal[:end] for end in range(1, len(literal)))
-        self.terms[literal] = (*self.terms.get(literal, ()), term)
-
-    def is_live(self, text: str, longest: int) -> bool:
-        """Return whether *text* may end with the beginning of a term; none is longer than *longest*."""
-        beginnings, starts = self.beginnings, self.starts
-        for place in range(max(0, len(text) - longest), len(text)):
-            if text[place] in starts and text[place:] in beginnings:
-                return True
-        return False
-
-
-class Words:
-    """The terms that a growing text is watched for. Immutable."""
-
-    def __init__(self, terms: Iterable[Term], rest: Callable[[], None] = lambda: None) -> None:
-        self.squeezed = Table()
-        self.spaced = Table()
-        self.reach = 0
-        """Characters before a term that an exception may need to see, symbols between them included; 0: none."""
-        for number, term in enumerate(terms):
-            if number % SLICE == 0:
-                rest()
-            self.reach = max(self.reach, term.longest * SYMBOLS)
-            (self.spaced if term.words else self.squeezed).enter(term)
-        self.longest = max(map(len, (*self.squeezed.terms, *self.spaced.terms)), default=0)
-        """Folded characters of the longest term."""
-        self.any = bool(self.longest)
-        self.mute: set[str] = set()
-        """Characters with which no squeezed term begins, as far as they have been met."""
-        self.calm: set[str] = set()
-        """Characters that stand between words and begin no term, as far as they have been met."""
-
-    def is_mute(self, text: str) -> bool:
-        """Return whether no squeezed term begins with any character of *text*; remember those with which none does."""
-        for character in text:
-            if not self.squeezed.starts.isdisjoint(SQUEEZED[ord(character)]):
-                return False
-            if len(self.mute) < MOST_REMEMBERED:
-                self.mute.add(character)
-        return True
-
-    def learn_calm(self, text: str) -> None:
-        """Remember the characters of *text*, which are such."""
-        if len(self.calm) < MOST_REMEMBERED:
-            self.calm.update(text)
-
-
-_WORDLESS: set[str] = set()
-_PLAIN = {chr(point) for point in range(128)} - {"'"}
-"""ASCII but for the sign that the spaced fold drops, and what is wordless."""
-
-
-def _is_plain(text: str) -> bool:
-    """Return whether *text* is ASCII and what is wordless; remember what of it is wordless."""
-    return all(character in _PLAIN or _is_wordless(character) for character in text)
-
-
-def _is_wordless(text: str) -> bool:
-    """Return whether every character of *text* stands between words, whatever comes before and after."""
-    if _WORDLESS.issuperset(text):
-        return True
-    for character in text:
-        spaced = SPACED[ord(character)]
-        if not spaced or any(map(is_word, spaced)):
-            return False
-        if len(_WORDLESS) < MOST_REMEMBERED:
-            _WORDLESS.add(character)
-            _PLAIN.add(character)
-    return True
 
 
 class _Waiting(NamedTuple):
@@ -260,7 +157,7 @@ class Scanner:
         raw = self._raw = self.held + text
         base = self._base = self.live
         squeezed, spaced = self._squeezed, self._spaced
-        wordless = not (spaced.begun or spaced.waiting) and _is_wordless(text)
+        wordless = not (spaced.begun or spaced.waiting) and is_wordless(text)
         found = self._read(text, wordless=wordless)
         begun = squeezed.begun
         if squeezed.waiting or spaced.begun or spaced.waiting or self.ended:
@@ -283,9 +180,9 @@ class Scanner:
         if not (words.mute.issuperset(text) or words.is_mute(text)):
             return False
         # what is ASCII or between words is its own fold but for its case, as far as openings go
-        spaced = text.lower() if _PLAIN.issuperset(text) or _is_plain(text) else SPACED.text(text)
-        openings: list[str] = _OPENINGS.findall(spaced)
-        if not openings and _is_wordless(text):
+        spaced = text.lower() if PLAIN.issuperset(text) or is_plain(text) else SPACED.text(text)
+        openings: list[str] = OPENINGS.findall(spaced)
+        if not openings and is_wordless(text):
             words.learn_calm(text)
         if openings and self._in_word and spaced.startswith(openings[0]):
             del openings[0]  # it goes on with the word before

@@ -77,6 +77,7 @@ ELSEWHERE = {
     "gateway/state/redis.py": "tests/gateway/test_serve.py",
     "gateway/state/sql.py": "tests/gateway/admin/test_keys.py",
     "gateway/worker.py": "tests/gateway/relay/test_front.py",
+    "keywords/words.py": "tests/keywords/test_live.py",
     "policies/utterance.py": "tests/gateway/relay/test_wire.py",
 }
 """Sources whose behaviour is seen through another door."""

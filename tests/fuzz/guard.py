@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from keywords.context import Term
 from keywords.entry import Action, Boundary, Entry, Match, faults
 from keywords.library import Library
-from keywords.live import Scanner, Words
+from keywords.live import Scanner
+from keywords.words import Words
 from policies.stream_guard import KeywordGuard
 from tests.keywords import oracle
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from keywords.context import Term
 from keywords.entry import Action, Boundary, Entry, Match
-from keywords.live import MOST_REMEMBERED, Scanner, Words
+from keywords.live import Scanner
+from keywords.words import MOST_REMEMBERED, Words
 from tests.keywords import oracle
 
 MASK = Action.MASK
