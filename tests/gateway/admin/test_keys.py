@@ -1,6 +1,7 @@
 """`/admin/keys` over a real database and a real Valkey."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -396,6 +397,9 @@ async def test_a_database_that_cannot_be_opened_names_its_setting(tmp_path: Path
         sql.DatabaseUnavailable, match=r"^database_url: the database cannot be opened: .*unable to open"
     ):
         await sql.opened(settings).__aenter__()
+    for thread in threading.enumerate():  # aiosqlite's has a last word for the loop, which must still be there
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 5)
 
 
 async def test_the_documentation_page_describes_the_routes(admin: Admin) -> None:
