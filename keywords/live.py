@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keywords.context import Term
 from keywords.entry import Action
 from keywords.folding import SPACED, SQUEEZED, Fold, is_word
-from keywords.words import OPENINGS, PLAIN, Table, Words, is_plain, is_wordless
+from keywords.words import OPENINGS, PLAIN, Table, Words, is_plain, is_single, is_wordless
 
 
 class Found(NamedTuple):
@@ -148,6 +148,8 @@ class Scanner:
             if words.reach:
                 self._forget(text)
             return NONE
+        if self._glides(text):
+            return NONE
         if not self.held and self._is_quiet(text):
             self.at = self.live = self.at + len(text)
             self.passed = text
@@ -173,6 +175,36 @@ class Scanner:
         if words.reach:
             self._forget(self.passed)
         return found
+
+    def _glides(self, text: str) -> bool:
+        """Read *text* on if that is all there is to it: what has begun ends, and only its last character may begin.
+
+        So it is with most of a text in ideographs, where many characters begin some term and few go on with it.
+        """
+        squeezed, spaced = self._squeezed, self._spaced
+        if len(squeezed.begun) > 1 or squeezed.waiting or spaced.begun or spaced.waiting or not is_single(text):
+            return False
+        table, folded = squeezed.table, SQUEEZED.text(text)
+        if squeezed.begun:
+            further = squeezed.begun[0][1] + folded[0]
+            if further in table.beginnings or further in table.terms:
+                return False
+        last = len(folded) - 1
+        for place in range(last):
+            if folded[place] in table.starts and folded[place : place + 2] in table.openings:
+                return False
+        end = folded[last]
+        if end in table.terms:
+            return False
+        self.at += len(text)
+        begins = end in table.starts
+        squeezed.begun = [(self.at - 1, end)] if begins else []
+        raw, self.live = self.held + text, self.at - begins
+        self.passed, self.held = raw[: len(raw) - begins], raw[len(raw) - begins :]
+        self._in_word, self._blank = False, SPACED[ord(text[-1])] == " "
+        if self.words.reach:
+            self._forget(self.passed)
+        return True
 
     def _is_quiet(self, text: str) -> bool:
         """Return whether no term begins in *text*, before which none has begun; if so, the state is that behind it."""

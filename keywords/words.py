@@ -107,3 +107,19 @@ def is_wordless(text: str) -> bool:
             _WORDLESS.add(character)
             PLAIN.add(character)
     return True
+
+
+_SINGLE: set[str] = set()
+
+
+def is_single(text: str) -> bool:
+    """Return whether each character of *text*, which has some, is one in both folds, and none is of a word."""
+    if _SINGLE.issuperset(text):
+        return bool(text)
+    for character in text:
+        point = ord(character)
+        if len(SQUEEZED[point]) != 1 or len(SPACED[point]) != 1 or is_word(SPACED[point]):
+            return False
+        if len(_SINGLE) < MOST_REMEMBERED:
+            _SINGLE.add(character)
+    return True
