@@ -9,7 +9,7 @@ from keywords.folding import is_word
 class Term:
     """One literal of an entry, folded, with what must not stand around it."""
 
-    __slots__ = ("entry", "is_part", "literal", "longest", "part", "windows", "words")
+    __slots__ = ("entry", "is_part", "literal", "longest", "longest_after", "part", "windows", "words")
 
     def __init__(self, entry: Entry, part: int = 0) -> None:
         self.entry = entry
@@ -22,6 +22,7 @@ class Term:
         self.windows = tuple(_windows(self.literal, [entry.folded(e) for e in entry.exceptions]))
         self.longest = max((len(before) for before, _ in self.windows), default=0)
         """Characters before a hit that an exception may need to see."""
+        self.longest_after = max((len(after) for _, after in self.windows), default=0)
 
     def excused(self, before: str, after: str) -> bool:
         """Return whether a longer harmless word covers a hit between *before* and *after* (folded, as far as known)."""

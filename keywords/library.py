@@ -73,7 +73,9 @@ class _Layer:
             for term in self.terms[number]:
                 if term.words and not stands_alone(folded, start, end):
                     continue
-                if term.windows and term.excused(folded[:start], folded[end:]):
+                if term.windows and term.excused(
+                    folded[max(0, start - term.longest) : start], folded[end : end + term.longest_after]
+                ):
                     continue
                 if term.is_exact(text[first:last]):
                     yield term, first, last
@@ -160,9 +162,11 @@ class Library:
         )
         self._latest = Reading("")
         self._sounds = _Sounds([entry for entry in self.entries if entry.match is Match.PINYIN], library)
-        self._patterns = [entry for entry in self.entries if entry.match is Match.REGEX]
+        patterns = [entry for entry in self.entries if entry.match is Match.REGEX]
+        self._patterns = sorted(patterns, key=lambda entry: entry.action not in ACTING)
+        vital = sum(entry.action in ACTING for entry in patterns)
         try:
-            self._expressions: Matcher = matcher.expressions([entry.term for entry in self._patterns])
+            self._expressions: Matcher = matcher.expressions([entry.term for entry in self._patterns], vital)
         except matcher.BadPattern as error:
             raise BadPattern(self._patterns[error.number], str(error)) from None
         stopping = {Action.BLOCK, Action.MASK}
@@ -188,9 +192,10 @@ class Library:
 
     def reading(self, text: str) -> Reading:
         """Return *text* for looking through it; the same again for the same text, so that work is not done twice."""
-        if self._latest.text is not text:
-            self._latest = Reading(text)
-        return self._latest
+        latest = self._latest
+        if latest.text is not text:
+            latest = self._latest = Reading(text)
+        return latest
 
     def is_clear(self, text: str) -> bool:
         """Return whether nothing that acts stands in *text*, whatever its surroundings; quickly."""
@@ -214,6 +219,10 @@ class Library:
             for hit in self._hidden(text):
                 hits.setdefault((hit.entry.id, hit.start, hit.end), hit)
         return tuple(hits.values())
+
+    def find_hidden(self, text: str) -> tuple[Hit, ...]:
+        """Return what only other readings of a question show. Raises `Flood`."""
+        return tuple(dict.fromkeys(self._hidden(text))) if self.entries else ()
 
     def _hidden(self, text: str) -> Iterator[Hit]:
         """Yield what is found in questions alone: sounds, expressions, and terms in other readings of the text."""

@@ -5,6 +5,7 @@ without holding the interpreter's lock, and takes regular expressions of linear 
 machines that Vectorscan has no wheel for.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -56,9 +57,9 @@ def literals(patterns: Sequence[str], library: str = HYPERSCAN, vital: int | Non
     return _Literals(patterns, vital) if library == HYPERSCAN else _Fallback(patterns, vital)
 
 
-def expressions(patterns: Sequence[str]) -> Matcher:
-    """Return a matcher of regular expressions. Raises `BadPattern`."""
-    return _Expressions(patterns) if patterns else Nothing()
+def expressions(patterns: Sequence[str], vital: int | None = None) -> Matcher:
+    """Return a matcher of regular expressions; *vital* as for `literals`. Raises `BadPattern`."""
+    return _Expressions(patterns, len(patterns) if vital is None else vital) if patterns else Nothing()
 
 
 def _database(patterns: Sequence[bytes], flags: int, *, literal: bool) -> Any:
@@ -70,7 +71,7 @@ def _database(patterns: Sequence[bytes], flags: int, *, literal: bool) -> Any:
     return database
 
 
-def _scan(database: Any, data: bytes, vital: int) -> list[tuple[int, int, int]]:
+def _scan(database: Any, lock: threading.Lock, data: bytes, vital: int) -> list[tuple[int, int, int]]:
     """Return (number, start, end) in bytes; starts are 0 where the database does not track them."""
     found: list[tuple[int, int, int]] = []
     counted: list[tuple[int, int, int]] = []
@@ -84,7 +85,8 @@ def _scan(database: Any, data: bytes, vital: int) -> list[tuple[int, int, int]]:
         return None
 
     try:
-        database.scan(data, match_event_handler=on_match)
+        with lock:  # a database has one scratch space; admins' trials run in threads
+            database.scan(data, match_event_handler=on_match)
     except hyperscan.ScanTerminated:
         raise Flood from None
     return found + counted if counted else found
@@ -93,13 +95,14 @@ def _scan(database: Any, data: bytes, vital: int) -> list[tuple[int, int, int]]:
 class _Literals:
     def __init__(self, patterns: Sequence[str], vital: int) -> None:
         self._vital = vital
+        self._lock = threading.Lock()
         encoded = [pattern.encode("utf-8", "surrogatepass") for pattern in patterns]
         self._lengths = [len(pattern) for pattern in patterns]
         self._database = _database(encoded, 0, literal=True)
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
         data = text.encode("utf-8", "surrogatepass")
-        found = _scan(self._database, data, self._vital)
+        found = _scan(self._database, self._lock, data, self._vital)
         if not found:
             return []
         at = _counter(data)
@@ -108,8 +111,9 @@ class _Literals:
 
 
 class _Expressions:
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._count = len(patterns)
+    def __init__(self, patterns: Sequence[str], vital: int) -> None:
+        self._vital = vital
+        self._lock = threading.Lock()
         flags = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_UCP | hyperscan.HS_FLAG_CASELESS
         for number, pattern in enumerate(patterns):
             _check(number, pattern, flags)
@@ -119,14 +123,25 @@ class _Expressions:
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
         data = text.encode("utf-8", "replace")
-        found = _scan(self._database, data, self._count)
-        if not found:
-            return []
         longest: dict[tuple[int, int], int] = {}
-        for number, start, end in found:  # each end is told; the last one of a start is the whole
-            longest[number, start] = end
+        counted: dict[tuple[int, int], int] = {}
+
+        def on_match(number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
+            kept = (
+                longest if number < self._vital else counted
+            )  # each end is told; the last one of a start is the whole
+            if len(kept) < MOST_HITS or (number, start) in kept:
+                kept[number, start] = end
+                return None
+            return True if kept is longest else None
+
+        try:
+            with self._lock:
+                self._database.scan(data, match_event_handler=on_match)
+        except hyperscan.ScanTerminated:
+            raise Flood from None
         at = _counter(data)
-        return [(number, at(start), at(end)) for (number, start), end in longest.items()]
+        return [(number, at(start), at(end)) for (number, start), end in [*longest.items(), *counted.items()]]
 
 
 def _check(number: int, pattern: str, flags: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from keywords.entry import Direction
 from keywords.library import Hit, Library
-from policies.input_policy import InputPolicy, Keywords
+from policies.input_policy import InputPolicy, Keywords, Look
 from policies.utterance import Utterance
 from policies.verdict import Action, Verdict
 
@@ -19,11 +19,11 @@ class Beside:
         self.canary = canary
         self.count = count
 
-    def local(self, utterance: Utterance) -> Verdict:
-        verdict = self.policy.local(utterance)
+    def local(self, utterance: Utterance, look: Look = Look.ALL) -> Verdict:
+        verdict = self.policy.local(utterance, look)
         library = self.canary()
         if library is not None:
-            self.count(verdict.action, Keywords(lambda: library).local(utterance).action)
+            self.count(verdict.action, Keywords(lambda: library).local(utterance, look).action)
         return verdict
 
     async def judge(self, utterance: Utterance) -> Verdict:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import Protocol
 
 from keywords.entry import Direction
@@ -17,10 +18,18 @@ LONGEST_SEEN = 2_000
 """Texts, and characters of each, that are remembered: some megabytes."""
 
 
+class Look(Enum):
+    """At what of a text is looked: itself, other readings of it that show hidden words, or all."""
+
+    ALL = "all"
+    PLAIN = "plain"
+    HIDDEN = "hidden"
+
+
 class InputPolicy(Protocol):
     """Decides on what a person says, before any engine is asked for an answer."""
 
-    def local(self, utterance: Utterance) -> Verdict:
+    def local(self, utterance: Utterance, look: Look = Look.ALL) -> Verdict:
         """Return the verdict of the stages inside this process, in microseconds; `Verdict.open` asks for `judge`."""
 
     async def judge(self, utterance: Utterance) -> Verdict:
@@ -39,8 +48,8 @@ class Open:
 
     observes = False
 
-    def local(self, utterance: Utterance) -> Verdict:
-        del utterance
+    def local(self, utterance: Utterance, look: Look = Look.ALL) -> Verdict:
+        del utterance, look
         return CLEAN
 
     async def judge(self, utterance: Utterance) -> Verdict:
@@ -62,9 +71,13 @@ class Keywords:
         """What was found in texts around the newest words: prompts and history come again with every turn."""
         self._seen_by: Library | None = None
 
-    def local(self, utterance: Utterance) -> Verdict:
+    def local(self, utterance: Utterance, look: Look = Look.ALL) -> Verdict:
+        library = self.library()
         try:
-            hits = self.library().find(utterance.text, Direction.IN)
+            if look is Look.HIDDEN:
+                hits = library.find_hidden(utterance.text)
+            else:
+                hits = library.find(utterance.text, Direction.IN, hidden=look is Look.ALL)
         except Flood:
             return keyword_policy.FLOOD
         for hit in hits:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+SIGNAL_SECONDS = 0.1
+"""Between two looks whether a signal has come."""
 QUIET = 2
 """Errors and warnings. llama.cpp's own default of 3 writes seven lines for every request."""
 
@@ -118,7 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # not before: loading keeps the interpreter from any handler
         signal.signal(number, lambda *_: stop.set())
     print(f"listening on {server.listening_address}", file=sys.stderr, flush=True)  # noqa: T201
-    stop.wait()
+    while not stop.wait(
+        SIGNAL_SECONDS
+    ):  # the kernel may hand a signal to a thread of llama.cpp, which wakes nobody here
+        pass
     del server
     return 0
 

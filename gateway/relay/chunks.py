@@ -109,8 +109,13 @@ def tokens(logprobs: Any) -> tuple[str, list[str]]:
 
     Chats have lists of ``{"token": …, "top_logprobs": […]}``, completions lists side by side.
     """
-    if not isinstance(logprobs, dict):
+    try:
+        return _tokens(logprobs)
+    except (AttributeError, TypeError):  # in no shape that is known: nothing can be said for them
         return "\0", []
+
+
+def _tokens(logprobs: dict[str, Any]) -> tuple[str, list[str]]:
     said: list[str] = [token for token in logprobs.get("tokens") or () if isinstance(token, str)]
     others: list[str] = []
     for top in logprobs.get("top_logprobs") or ():

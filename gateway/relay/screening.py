@@ -6,21 +6,23 @@ from dataclasses import replace
 
 from keywords.entry import Direction
 from keywords.library import Hit
-from policies.input_policy import InputPolicy
+from policies.input_policy import InputPolicy, Look
 from policies.utterance import Utterance
 from policies.verdict import CLEAN, Action, Verdict
 
 SLICE = 20_000
 """Characters that are looked at in one go, a few milliseconds."""
-OVERLAP = 500
-"""Of two slices; no term, exception or combination is longer."""
+OVERLAP = 2_000
+"""Of two slices: what is hidden and longer, or has more put between its characters, may be cut."""
+WIDE = 200_000
+"""Characters of a text as it is, looked at in one go: some 20 milliseconds, and few texts are longer."""
 _RANK = {Action.PASS: 0, Action.JUDGE: 1, Action.REFUSE: 2}
 
 
-def slices(text: str) -> Iterator[tuple[int, str]]:
+def slices(text: str, width: int = SLICE, overlap: int = OVERLAP) -> Iterator[tuple[int, str]]:
     """Yield *text* in pieces that overlap, each with its place."""
-    for start in range(0, max(len(text) - OVERLAP, 1), SLICE - OVERLAP):
-        yield start, text[start : start + SLICE]
+    for start in range(0, max(len(text) - overlap, 1), width - overlap):
+        yield start, text[start : start + width]
 
 
 async def judged(policy: InputPolicy, utterance: Utterance) -> Verdict:
@@ -28,13 +30,14 @@ async def judged(policy: InputPolicy, utterance: Utterance) -> Verdict:
     if len(utterance.text) <= SLICE:
         return policy.local(utterance)
     worst = CLEAN
-    for start, text in slices(utterance.text):
-        verdict = _moved(policy.local(replace(utterance, text=text)), start)
-        if verdict.refused:
-            return verdict
-        if _RANK[verdict.action] > _RANK[worst.action] or not worst.evidence:
-            worst = verdict
-        await asyncio.sleep(0)
+    for look, width, overlap in ((Look.PLAIN, WIDE, WIDE // 10), (Look.HIDDEN, SLICE, OVERLAP)):
+        for start, text in slices(utterance.text, width, overlap):
+            verdict = _moved(policy.local(replace(utterance, text=text), look), start)
+            if verdict.refused:
+                return verdict
+            if _RANK[verdict.action] > _RANK[worst.action] or not worst.evidence:
+                worst = verdict
+            await asyncio.sleep(0)
     return worst
 
 

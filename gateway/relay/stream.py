@@ -86,7 +86,7 @@ class AnswerStream:
         None: it is not, and nothing has happened; its payload goes to `feed`.
         """
         usual = self.usual
-        if usual is None or not (text := usual.text(data)):
+        if usual is None or usual.index in self.finished or not (text := usual.text(data)):
             return None
         self._lessons = LESSONS
         self.text_chunks += 1
@@ -157,13 +157,17 @@ class AnswerStream:
             if not 0 <= choice.index < self.expected:
                 raise EngineBroken(f"The engine sent a choice {choice.index}, of {self.expected} that were asked for.")
             writes = changes[position] = {}
+            if choice.message is not None:
+                raise EngineBroken("The engine sent a whole message in a stream.")
             for channel, text in chunks.texts(choice):
+                if choice.index in self.finished:
+                    raise EngineBroken("The engine went on with an answer that it had finished.")
                 self.text_chunks += 1
                 step = self.guard.feed(choice.index, channel, text)
                 changed = self._take(step, choice.index, channel, writes) or changed or step.release != text
                 if step.cut is not None:
                     return changes
-            if choice.finish_reason is not None:
+            if choice.finish_reason:  # "" in each chunk is some engines' way to say: not yet
                 changed = self._finish(choice, writes) or changed
                 if self.cut is not None:
                     return changes

@@ -57,7 +57,7 @@ def learn(payload: bytes, choice: Choice, name: ModelName, model: str | None) ->
     *choice* is the payload's only choice, *model* the engine's name in it.
     """
     said = list(chunks.texts(choice))
-    if len(said) != 1 or choice.finish_reason is not None:
+    if len(said) != 1 or choice.finish_reason:
         return None
     channel, text = said[0]
     head, tail = _around(payload, channel, text)

@@ -53,8 +53,8 @@ class WholeAnswer:
         for position, choice in enumerate(self.choices):
             if not 0 <= choice.index < self.request.choices:
                 raise EngineBroken(f"The engine's answer has a choice {choice.index}, of {self.request.choices}.")
-            if self.request.route is CHAT and choice.message is None:
-                raise EngineBroken("The engine's answer has a choice without a message.")
+            if (self.request.route is CHAT and choice.message is None) or choice.delta is not None:
+                raise EngineBroken("The engine's answer has a choice without a message, or with a piece of one.")
             self._guard_choice(position, choice, guard)
 
     def _guard_choice(self, position: int, choice: Choice, guard: StreamGuard) -> None:

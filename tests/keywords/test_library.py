@@ -1,5 +1,6 @@
 """A version of the library finds what stands in a text, and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -115,3 +116,17 @@ def test_building_lets_others_run() -> None:
 def test_any_text_can_be_searched(text: str) -> None:
     """Whatever is sent, it is searched."""
     BUILT[HYPERSCAN].find(text, IN)
+
+
+def test_threads_may_ask_at_once() -> None:
+    """Admins' trials run in threads over one library."""
+    library = Library.build([entry("炸弹"), entry("x.*y", id=2, match=Match.REGEX, direction=IN)])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: len(library.find("炸弹 x y " * 50 + str(n), IN)), range(400)))
+    assert 1 == len(set(found))
+
+
+def test_an_expression_that_counts_makes_no_flood() -> None:
+    """Each end of each match is told; it is one hit for all that."""
+    library = Library.build([entry("请.*", match=Match.REGEX, direction=IN, action=Action.OBSERVE)])
+    assert 1 == len(library.find("请" + "天气好，" * 10_000, IN))

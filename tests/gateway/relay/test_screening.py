@@ -57,3 +57,24 @@ async def test_others_get_their_turn() -> None:
     await observed(POLICY, ["好" * 10 * SLICE, "常见词语"], Direction.IN)
     task.cancel()
     assert turns >= 5
+
+
+@pytest.mark.parametrize("between", ["\u200b" * 800, " " * 5000, "*" * 1000])
+async def test_no_border_hides_a_word(between: str) -> None:
+    """Whatever is put between its characters, and wherever it stands, a word is found."""
+    text = "好" * (SLICE - 700) + "禁忌" + between + "配方" + "好" * 300
+    assert (await judged(POLICY, Utterance(text))).refused
+
+
+async def test_no_border_makes_a_word() -> None:
+    """What is harmless within its surroundings is so wherever it stands."""
+    library = Library.build(
+        [
+            Entry(id=1, term="bomb", risk="A1d", action=Action.BLOCK),
+            Entry(id=2, term="炸弹", risk="A1d", action=Action.BLOCK, exceptions=("炸弹人游戏",)),
+        ]
+    )
+    policy = Keywords(lambda: library)
+    for before in (SLICE - 2, SLICE - 4, SLICE - 503, SLICE - 2002):
+        for word in ("炸弹人游戏", "bombay", "abcbomb"):
+            assert not (await judged(policy, Utterance("好" * before + word + "好" * 600))).refused, (before, word)

@@ -349,3 +349,34 @@ def test_unread_numbers_do_not_break_the_end() -> None:
     answer.feed(chunk({"content": "a"}, "stop").replace(b'"id":"1"', b'"id":1e999'))
     with pytest.raises(EngineBroken):
         answer.end(Usage(prompt_tokens=1, completion_tokens=1))
+
+
+def test_an_empty_finish_reason_is_none() -> None:
+    """Some engines send "" in every chunk; what is held stays held."""
+    answer = AnswerStream(ASKED, 1, Holding())
+    assert "好" not in text_of([json.loads(answer.feed(chunk({"content": "你好"}, ""))[6:])])
+    assert not answer.complete
+
+
+def test_nothing_comes_after_the_finish() -> None:
+    """Text behind a choice's end would pass a guard that has let go of it."""
+    answer = AnswerStream(ASKED, 2, Through())
+    answer.feed(chunk({"content": "a"}))
+    answer.feed(chunk({"content": "b"}, "stop"))
+    with pytest.raises(EngineBroken):
+        answer.feed(chunk({"content": "c"}))
+
+
+def test_a_message_in_a_stream_breaks_it() -> None:
+    """Beside an empty delta it would pass unread."""
+    payload = b'{"choices":[{"index":0,"delta":{},"message":{"content":"a"}}]}'
+    with pytest.raises(EngineBroken):
+        AnswerStream(ASKED, 1, Through()).feed(payload)
+
+
+@pytest.mark.parametrize("logprobs", [{"content": ["x"]}, {"content": 5}, {"top_logprobs": [5]}, [], "x", 7])
+def test_log_probabilities_of_no_known_shape_do_not_leave(logprobs: Any) -> None:
+    """Nothing can be said for them."""
+    document = json.loads(chunk({"content": "你好啊"}))
+    document["choices"][0]["logprobs"] = logprobs
+    assert b"logprobs" not in AnswerStream(ASKED, 1, Holding()).feed(json.dumps(document).encode())

@@ -100,6 +100,7 @@ def test_a_label_is_the_last_words() -> None:
         {"choices": None},
         {"choices": []},
         {"choices": [{"index": 0, "finish_reason": "stop"}]},
+        {"choices": [{"index": 0, "delta": {}, "message": {"content": "a"}}]},
         {"choices": [{"index": 3, "message": {"content": "a"}}]},
         {"choices": [{"index": -1, "message": {"content": "a"}}]},
     ],
