@@ -120,9 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # not before: loading keeps the interpreter from any handler
         signal.signal(number, lambda *_: stop.set())
     print(f"listening on {server.listening_address}", file=sys.stderr, flush=True)  # noqa: T201
-    while not stop.wait(
-        SIGNAL_SECONDS
-    ):  # the kernel may hand a signal to a thread of llama.cpp, which wakes nobody here
+    # the kernel may hand a signal to a thread of llama.cpp, which wakes nobody here: so look
+    while not stop.wait(SIGNAL_SECONDS):
         pass
     del server
     return 0

@@ -14,6 +14,8 @@ SLICE = 20_000
 """Characters that are looked at in one go, a few milliseconds."""
 OVERLAP = 2_000
 """Of two slices: what is hidden and longer, or has more put between its characters, may be cut."""
+BORDER = 300
+"""Characters of a slice's end; shorter than the overlap by far, longer than a term and what excuses it."""
 WIDE = 200_000
 """Characters of a text as it is, looked at in one go: some 20 milliseconds, and few texts are longer."""
 _RANK = {Action.PASS: 0, Action.JUDGE: 1, Action.REFUSE: 2}
@@ -32,7 +34,11 @@ async def judged(policy: InputPolicy, utterance: Utterance) -> Verdict:
     worst = CLEAN
     for look, width, overlap in ((Look.PLAIN, WIDE, WIDE // 10), (Look.HIDDEN, SLICE, OVERLAP)):
         for start, text in slices(utterance.text, width, overlap):
-            verdict = _moved(policy.local(replace(utterance, text=text), look), start)
+            found = policy.local(replace(utterance, text=text), look)
+            ends = start + len(text) == len(utterance.text)
+            if found.refused and _is_of_border(found, len(text), begins=start == 0, ends=ends):
+                continue
+            verdict = _moved(found, start)
             if verdict.refused:
                 return verdict
             if _RANK[verdict.action] > _RANK[worst.action] or not worst.evidence:
@@ -55,6 +61,18 @@ async def observed(policy: InputPolicy, texts: Sequence[str], direction: Directi
                 looked_at = 0
                 await asyncio.sleep(0)
     return hits
+
+
+def _is_of_border(verdict: Verdict, length: int, *, begins: bool, ends: bool) -> bool:
+    """Return whether all that a slice was refused for touches one of its ends that is none of the text.
+
+    There what excuses it may be cut off; the slice beside, which overlaps, sees it in its surroundings.
+    """
+    return bool(verdict.evidence) and all(
+        0 < found.end - found.start < length  # neither a flood nor what was decoded
+        and ((not begins and found.start < BORDER) or (not ends and found.end > length - BORDER))
+        for found in verdict.evidence
+    )
 
 
 def _moved(verdict: Verdict, by: int) -> Verdict:
