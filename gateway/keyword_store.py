@@ -26,7 +26,7 @@ MOST_ENTRIES = 300_000
 """In the draft; each worker holds all of them."""
 CHUNK = 1_000
 """Rows that are written or read before others get their turn."""
-STRICT = frozenset({Action.BLOCK, Action.JUDGE})
+STRICT = frozenset({Action.BLOCK, Action.JUDGE, Action.MASK})
 """What an imported entry may do only once it is known what else it hits."""
 CHANGEABLE = frozenset(field.name for field in fields(Entry)) - {"id", "added_by", "benign_hits"}
 LINE = "\n"
@@ -149,8 +149,10 @@ def demand_measured(entry: Entry, action: Action) -> None:
     if entry.benign_hits is None:
         text = "was imported and never measured: calibrate first, or say why not in `force`"
         raise EntryInvalid("action", f"`{action.value}`: the entry {text}")
-    if action is Action.BLOCK and entry.benign_hits:
-        raise EntryInvalid("action", f"`block`: the entry hits {entry.benign_hits} harmless texts; or use `force`")
+    if action in {Action.BLOCK, Action.MASK} and entry.benign_hits:
+        raise EntryInvalid(
+            "action", f"`{action.value}`: the entry hits {entry.benign_hits} harmless texts; or use `force`"
+        )
 
 
 class KeywordStore:

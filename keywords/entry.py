@@ -10,10 +10,17 @@ from keywords.risks import RISKS
 
 LONGEST_TERM = 200
 """Characters of a term."""
+LONGEST_LINE = 200
+"""Characters of a mask, a source, a licence and the like."""
+LONGEST_NOTE = 4_000
+LONGEST_TAG = 64
+MOST_TAGS = 50
 MOST_EXCEPTIONS = 200
 MOST_PARTS = 5
 WIDEST = 500
 """Characters within which the parts of a combination may be asked for."""
+LARGEST = 253_402_300_799
+"""The last second of the year 9999; no count is larger."""
 PART_SIGN = "&"
 """Between the parts of a combination."""
 FEWEST_SYLLABLES = 3
@@ -141,6 +148,24 @@ def faults(entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.action is Action.MASK and entry.direction is Direction.IN:
         yield "action", "`mask` replaces words in answers, and this entry is looked for in questions only"
     yield from _exception_faults(entry)
+    yield from _record_faults(entry)
+
+
+def _record_faults(entry: Entry) -> Iterator[tuple[str, str]]:
+    for name, most in (
+        ("mask", LONGEST_LINE),
+        ("source", LONGEST_LINE),
+        ("licence", LONGEST_LINE),
+        ("note", LONGEST_NOTE),
+    ):
+        if len(getattr(entry, name)) > most:
+            yield name, f"has more than {most} characters"
+    if len(entry.tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in entry.tags):
+        yield "tags", f"at most {MOST_TAGS} of {LONGEST_TAG} characters"
+    for name in ("reviewed_at", "expires_at", "benign_hits"):
+        value = getattr(entry, name)
+        if value is not None and not 0 <= value <= LARGEST:
+            yield name, f"must lie between 0 and {LARGEST}"
 
 
 def _term_faults(entry: Entry) -> Iterator[tuple[str, str]]:

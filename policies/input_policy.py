@@ -15,7 +15,8 @@ from policies.verdict import CLEAN, Verdict
 
 MOST_SEEN = 2_048
 LONGEST_SEEN = 2_000
-"""Texts, and characters of each, that are remembered: some megabytes."""
+MOST_HITS_SEEN = 50
+"""Texts, and characters and hits of each, that are remembered: some megabytes."""
 
 
 class Look(Enum):
@@ -110,6 +111,6 @@ class Keywords:
         hits = self._seen.get(text)
         if hits is None:
             hits = library.find(text, Direction.IN, hidden=False)
-            if len(text) <= LONGEST_SEEN:
+            if len(text) <= LONGEST_SEEN and len(hits) <= MOST_HITS_SEEN:
                 self._seen[text] = hits
         return hits

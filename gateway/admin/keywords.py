@@ -32,8 +32,8 @@ def _version(value: object) -> Version:
     text = str(value)
     if text in {DRAFT, LIVE}:
         return cast("Version", text)
-    if text.isascii() and text.isdigit() and 0 < int(text[:10]) <= LARGEST_ID:
-        return int(text[:10])
+    if text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= LARGEST_ID:
+        return int(text)
     raise ValueError("must be `draft`, `live` or the number of a version")
 
 
