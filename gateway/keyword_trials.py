@@ -264,6 +264,9 @@ class Trials:
     async def _calibrated(
         self, library: Library, texts: Sequence[str], inducing: Sequence[str] | None, *, apply: bool
     ) -> dict[str, Any]:
+        if not texts:
+            raise TextsInvalid("there are no texts to measure on: `texts` is empty")
+
         def work() -> tuple[calibration.Hits, list[calibration.Proposal]]:
             harmless = calibration.measure(lambda text: found_ids(library, text), texts)
             bad = calibration.measure(lambda text: found_ids(library, text), inducing) if inducing else None

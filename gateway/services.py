@@ -33,6 +33,7 @@ from policies.stream_guard import keyword_guards
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
+LOOK_SECONDS = 0.02
 _ORDER = (ReplicaState.READY, ReplicaState.STARTING, ReplicaState.DRAINING, ReplicaState.FAILED, ReplicaState.STOPPED)
 
 
@@ -97,6 +98,13 @@ class Services:
     def has_library(self) -> bool:
         """Whether the first keyword library is here."""
         return self.shelf.has_library
+
+    async def judging(self, seconds: float) -> None:
+        """Return once there are keys and a keyword library, or after *seconds*."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self.has_keys and self.has_library):  # noqa: ASYNC110 - two parts, told apart by nobody
+                    await asyncio.sleep(LOOK_SECONDS)
 
     def take_keys(self, document: dict[str, Any]) -> None:
         """Use a newly published set of client keys."""

@@ -21,6 +21,8 @@ from gateway.settings import Limits, Settings, load
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
+READY_SECONDS = 5.0
+"""For a worker's first keys and library; then it listens all the same, and says that it is not ready."""
 BACKLOG = 4096
 LAST_WORDS_SECONDS = 5.0
 """For turns that were told to stop, to put themselves on record and say so."""
@@ -105,8 +107,10 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_services(settings) as services, serving(services, listen(settings.host, settings.port)):
-        await stop.wait()
+    async with open_services(settings) as services:
+        await services.judging(READY_SECONDS)  # until then the other workers take what comes
+        async with serving(services, listen(settings.host, settings.port)):
+            await stop.wait()
 
 
 def main() -> None:
