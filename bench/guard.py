@@ -1,8 +1,10 @@
 """Measure the keyword library: passes over a question, pieces of a stream, building, memory. See README.md.
 
-python bench/guard.py [--entries 20000,100000] [--words FILE] [--texts FILE.jsonl]
+python bench/guard.py [--entries 20000,100000] [--words FILE] [--texts FILE.jsonl] [--harmless FILE.jsonl]
 
-Without files, terms and texts are made up of common characters. WORDS: one term a line; TEXTS: {"text": …} a line.
+Without files, terms and texts are made up of common characters. WORDS: one term a line; TEXTS and HARMLESS:
+{"text": …} a line. The rows before the calibrated ones are of a library in which every entry holds; those after
+calibration on HARMLESS (none: TEXTS) are what an operator's answers meet.
 """
 
 import argparse
@@ -16,10 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from keywords.calibration import measure as measured
+from keywords.calibration import propose
 from keywords.entry import Action, Direction, Entry, faults
 from keywords.library import Library
 from keywords.matcher import HYPERSCAN, PYAHOCORASICK, literals
@@ -54,6 +59,13 @@ def terms(dice: random.Random, count: int, file: Path | None) -> list[str]:
     while len(found) < count:
         found.add("".join(dice.choices(COMMON, k=dice.choice((2, 3, 3, 4, 4, 5, 6)))))
     return dice.sample(sorted(found), count)
+
+
+def harmless(dice: random.Random, file: Path | None) -> list[str]:
+    """Return the texts of *file* as they are, or as many made up, to calibrate on."""
+    if file is None:
+        return [made_up(dice, 50) for _ in range(7000)]
+    return [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def texts(dice: random.Random, file: Path | None) -> list[str]:
@@ -94,6 +106,20 @@ def stream(library: Library, under: Sequence[str], dice: random.Random) -> tuple
     return sorted(taken), sorted(held)
 
 
+def calibrated(entries: Sequence[Entry], harmless: Sequence[str]) -> Library:
+    """Return the library that `gateway keywords calibrate` would make of a raw list and *harmless* texts.
+
+    What would block masks, so that a stream that is measured goes on behind it.
+    """
+    raw = [replace(entry, action=Action.OBSERVE) for entry in entries]
+    library = Library.build(raw)
+    hits = measured(lambda text: {hit.entry.id for hit in library.find(text, Direction.IN)}, harmless)
+    proposed = [proposal.applied for proposal in propose(raw, hits)]
+    return Library.build(
+        [replace(entry, action=Action.MASK) if entry.action is Action.BLOCK else entry for entry in proposed]
+    )
+
+
 async def lag_of_build(entries: Sequence[Entry]) -> tuple[Library, float, float]:
     """Build in a thread; return the library, seconds, and the longest that the event loop was kept waiting, in ms."""
     lags, done = [0.0], asyncio.Event()
@@ -132,6 +158,9 @@ def measure(count: int, options: argparse.Namespace) -> dict[str, str]:
     other = literals([entry.term for entry in entries], PYAHOCORASICK)
     every = per_text(lambda text: library.find(text, Direction.IN), under)
     taken, held = stream(library, under[:150], dice)
+    chosen = calibrated(entries, harmless(dice, options.harmless or options.texts))
+    holding = sum(entry.action is Action.MASK for entry in chosen.entries)
+    taken_so, held_so = stream(chosen, under[:150], dice)
     return {
         "entries": f"{len(entries):,}",
         f"primary pass ({HYPERSCAN}), MB/s": f"{size / primary:.0f}",
@@ -141,6 +170,13 @@ def measure(count: int, options: argparse.Namespace) -> dict[str, str]:
         f"all passes, µs for {QUESTION} characters": f"{every:.0f}",
         "a stream's piece, µs p50 / p99": f"{taken[len(taken) // 2]:.1f} / {taken[len(taken) * 99 // 100]:.1f}",
         "held characters, mean / p99": f"{statistics.mean(held):.2f} / {held[len(held) * 99 // 100]}",
+        "calibrated: entries that hold": f"{holding:,}",
+        "calibrated: a stream's piece, µs p50 / p99": (
+            f"{taken_so[len(taken_so) // 2]:.1f} / {taken_so[len(taken_so) * 99 // 100]:.1f}"
+        ),
+        "calibrated: held characters, p50 / mean / p99": (
+            f"{held_so[len(held_so) // 2]} / {statistics.mean(held_so):.2f} / {held_so[len(held_so) * 99 // 100]}"
+        ),
         "built in s, longest wait of the event loop ms": f"{seconds:.1f}, {lag:.1f}",
         "memory, MB": f"{memory:.0f}",
     }
@@ -152,6 +188,7 @@ def main() -> None:
     parser.add_argument("--entries", default="20000,100000")
     parser.add_argument("--words", type=Path)
     parser.add_argument("--texts", type=Path)
+    parser.add_argument("--harmless", type=Path, help="what to calibrate on, where that is not TEXTS")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
@@ -162,6 +199,7 @@ def main() -> None:
         argv = [sys.executable, __file__, "--one", count]
         argv += ["--words", str(options.words)] if options.words else []
         argv += ["--texts", str(options.texts)] if options.texts else []
+        argv += ["--harmless", str(options.harmless)] if options.harmless else []
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=True)
         columns.append(json.loads(done.stdout))
     for name in columns[0]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = (
     *(("POST", route.path, "relay") for route in wire.ROUTES),
-    ("POST", "/v1/moderations", "moderations"),
+    ("POST", moderations.PATH, "moderations"),
     ("GET", "/v1/models", "models"),
     ("GET", "/v1/models/{id}", "model"),
     ("GET", "/healthz", "health"),
@@ -30,8 +31,8 @@ ROUTES = (
 )
 """Method, path and handler (a method of `App`) of every route that a client can reach."""
 
-OUR_OWN = frozenset({"models", "model", "health", "ready", "metrics", "moderations"})
-"""Handlers that pass on no word of a model, nor one to a model; every other must be the relay, which guards both."""
+OUR_OWN = frozenset({"models", "model", "health", "ready", "metrics"})
+"""Handlers that pass on no word of a model, nor one to a model; the others are the relay's, which guards both."""
 
 MODEL_PATH = "/v1/models/"
 
@@ -55,10 +56,14 @@ class App:
         self.services = services
         self.relay = Relay(services)
         relayed = {route.path: route for route in wire.ROUTES}
+        guarded = {("moderations", moderations.PATH), *(("relay", path) for path in relayed)}
         for method, path, name in ROUTES:
-            if name not in OUR_OWN and not (name == "relay" and method == "POST" and path in relayed):
+            if name not in OUR_OWN and not (method == "POST" and (name, path) in guarded):
                 raise UnguardedRoute(f"{method} {path}")
-        self._posts = {path.encode(): route for path, route in relayed.items()}
+        self._posts: dict[bytes, Callable[[Incoming, HttpReply], Awaitable[None]]] = {
+            path.encode(): partial(self.relay.answer, route) for path, route in relayed.items()
+        }
+        self._posts[moderations.PATH.encode()] = self.relay.moderate
         self._own: dict[tuple[str, str], Handler] = {
             (method, path): getattr(self, f"_{name}") for method, path, name in ROUTES if name in OUR_OWN
         }
@@ -72,9 +77,9 @@ class App:
 
     async def answer(self, incoming: Incoming, reply: HttpReply) -> None:
         """Answer one request."""
-        route = self._posts.get(incoming.target.partition(b"?")[0])
-        if route is not None and incoming.method == "POST":
-            await self.relay.answer(route, incoming, reply)
+        answered = self._posts.get(incoming.target.partition(b"?")[0])
+        if answered is not None and incoming.method == "POST":
+            await answered(incoming, reply)
             return
         try:
             answer = await self._answer_ourselves(incoming)
@@ -98,11 +103,6 @@ class App:
         if handler is None:
             raise _no_route(incoming.method, path)
         return await handler(incoming)
-
-    async def _moderations(self, incoming: Incoming) -> Answer:
-        self._caller(incoming)
-        self.relay.check_ready()
-        return _json(200, await moderations.answer(incoming.body, self.services.stages.policy))
 
     async def _models(self, incoming: Incoming) -> Answer:
         caller = self._caller(incoming)

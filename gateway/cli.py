@@ -1,16 +1,23 @@
-"""The command line: `gateway serve | check | keys … | keywords …`."""
+"""The command line: `gateway serve | check | keys … | keywords … | audit …`."""
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from gateway import cli_keys, cli_keywords
+from gateway import cli_audit, cli_keys, cli_keywords, cli_strikes
+from gateway.audit.errors import AuditUnavailable
 from gateway.checks import problems as found_problems
+from gateway.keyword_trials import TextsInvalid, read_texts
 from gateway.logs import configure
 from gateway.serve import EXIT_CONFIG, ServeFailed, serve
 from gateway.settings import SettingsInvalid, load
 from gateway.state.sql import DatabaseUnavailable
+
+EXIT_PIPE = 141
+"""What a shell says of a program whose reader has left (128 + SIGPIPE)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,12 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     checker.set_defaults(run=_check)
     cli_keys.add_parser(commands)
     cli_keywords.add_parser(commands)
+    cli_strikes.add_parser(commands)
+    cli_audit.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
-        return int(arguments.run(arguments))
-    except (SettingsInvalid, ServeFailed, DatabaseUnavailable) as error:
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there, without a complaint
+        return EXIT_PIPE
+    except (SettingsInvalid, ServeFailed, DatabaseUnavailable, AuditUnavailable) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return EXIT_CONFIG
+    return status
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -42,9 +56,19 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = load()
-    problems = found_problems(settings)
+    problems = [*found_problems(settings), *_texts(settings.keywords.benign_file)]
     if arguments.json:
         print(json.dumps({"ok": not problems, "problems": problems}, ensure_ascii=False))
     else:
         print("\n".join(problems) or "The settings are fine.")
     return EXIT_CONFIG if problems else 0
+
+
+def _texts(path: Path | None) -> list[str]:
+    """Look at what trials are made on; a gateway serves without it, so this does not keep one from starting."""
+    try:
+        if path is not None:
+            read_texts(path)
+    except TextsInvalid as error:
+        return [f"keywords.benign_file: {error}"]
+    return []

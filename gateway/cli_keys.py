@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from redis.exceptions import RedisError
 
-from gateway.key_fields import LATEST, ContentLabel, KeyChanges, NewKey, Rotation
+from gateway.key_fields import LATEST, ContentLabel, EmbeddingsGuard, KeyChanges, NewKey, Rotation
 from gateway.key_store import AgreementMissing, KeyStore, NameTaken, UnknownKey
 from gateway.keys import now
 from gateway.settings import Settings, SettingsInvalid, load
@@ -83,6 +83,12 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         "--content-label", choices=get_args(ContentLabel), default=absent, help="how generated text is labelled"
     )
     command.add_argument("--label-agreement", default=absent, metavar="ID", help="the agreement to do without labels")
+    command.add_argument(
+        "--embeddings-guard",
+        choices=get_args(EmbeddingsGuard),
+        default=absent,
+        help="whether a blocked word in embeddings and rerank inputs refuses them or is counted",
+    )
     for name, text in LIMITS.items():
         command.add_argument(_flag(name), type=_bound, default=absent, metavar="N", help=f"{text}; none: no bound")
 

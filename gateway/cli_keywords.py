@@ -17,19 +17,29 @@ from pydantic import ValidationError
 from gateway.admin.services import KeywordServices
 from gateway.cli_keys import EXIT_USAGE, check_data
 from gateway.cli_keywords_lines import LINES
-from gateway.keyword_fields import EntryChanges, NewEntry
+from gateway.keyword_bulk import remove_source
+from gateway.keyword_fields import EntryChanges, File, NewEntry, Reasons, Removal, Search, faults_of
 from gateway.keyword_files import Format, take_in, written
-from gateway.keyword_store import EntryInvalid, Filter
+from gateway.keyword_store import EntryInvalid
 from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts, warnings
-from gateway.keyword_versions import differences, ensure_first
+from gateway.keyword_versions import UnknownVersion, differences, ensure_first
 from gateway.settings import Settings, load
 from gateway.settings_words import dotted
 from gateway.state import sql
 from keywords import starter
 from keywords.entry import Action, Boundary, Direction, Entry, Match
+from keywords.risks import RISKS
 
 EVERY = 1_000_000
-SEARCHED = ("q", "risk", "action", "match", "tag", "source")
+SEARCHED = {
+    "q": "part of the term",
+    "risk": "A1a … A5b (`gateway keywords risks`)",
+    "action": ", ".join(Action),
+    "match": ", ".join(Match),
+    "tag": "a whole tag",
+    "source": "a whole source",
+}
+IMPORTED = ("risk", "source", "licence", "keep_actions", "update")
 CHOICES = {"action": Action, "match": Match, "direction": Direction, "boundary": Boundary}
 FIELDS = ("severity", *CHOICES, "within", "mask", "exceptions", "tags", "source", "licence", "note", "expires_at")
 
@@ -50,8 +60,8 @@ def add_parser(commands: Any) -> None:
 
 def _add_draft(actions: Any) -> None:
     listing = actions.add_parser("list", help="list and search the draft")
-    for name in SEARCHED:
-        listing.add_argument(f"--{name}", help="part of the term" if name == "q" else None)
+    for name, text in SEARCHED.items():
+        listing.add_argument(f"--{name}", help=text)
     add = actions.add_parser("add", help="enter a term")
     add.add_argument("term")
     add.add_argument("--risk", required=True, help="A1a … A5b")
@@ -64,13 +74,19 @@ def _add_draft(actions: Any) -> None:
     )
     for command in (add, change):
         _add_fields(command)
-    actions.add_parser("remove", help="take an entry out of the draft").add_argument("id", type=int)
-    file = actions.add_parser("import", help="enter a word list (.txt, .csv, .xlsx); its entries only observe")
+    remove = actions.add_parser("remove", help="take an entry, or all of a source, out of the draft")
+    which = remove.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", type=int, nargs="?")
+    which.add_argument("--source", metavar="NAME", help="all that are from there; only counted without --yes")
+    remove.add_argument("--yes", action="store_true", help="remove them; needs --why")
+    remove.add_argument("--why", help="for the log")
+    file = actions.add_parser("import", help="enter a word list (.txt, .csv, .xlsx, .jsonl); its entries only observe")
     file.add_argument("file", type=Path)
     file.add_argument("--risk", required=True, help="of rows that name none: A1a … A5b")
     file.add_argument("--source", default="", help="where it is from; none: the file's name")
     file.add_argument("--licence", default="")
     file.add_argument("--keep-actions", metavar="WHY", help="why the file's own actions count; else none does")
+    file.add_argument("--update", action="store_true", help="entries that are there take what their row states")
     export = actions.add_parser("export", help="write the draft or a version as a file")
     export.add_argument("--format", choices=["csv", "jsonl"], default="csv")
     export.add_argument("--output", type=Path, help="none: the standard output")
@@ -127,6 +143,7 @@ def _add_trials(actions: Any) -> None:
         command.add_argument("--direction", choices=["in", "out"], default="in")
     calibrate = actions.add_parser("calibrate", help="measure each entry on harmless texts and propose its action")
     calibrate.add_argument("--apply", action="store_true", help="take the proposals")
+    calibrate.add_argument("--force", metavar="WHY", help="few texts count, too")
     calibrate.add_argument("--inducing", type=Path, metavar="FILE", help="texts that ask for harm")
     calibrate.add_argument("--cross-validate", type=Path, metavar="INDUCING", help="only say how well it would do")
     calibrate.add_argument(
@@ -136,6 +153,7 @@ def _add_trials(actions: Any) -> None:
     )
     for command in (impact, calibrate):
         command.add_argument("file", type=Path, nargs="?", help='one {"text": …} a line; none: `keywords.benign_file`')
+    actions.add_parser("risks", help="list the risks by their codes").set_defaults(run=_risks)
     coverage = actions.add_parser("coverage", help="the report of clause 8.1")
     for command, default in ((test, LIVE), (impact, DRAFT), (coverage, LIVE)):
         _add_version(command, cast("Version", default))
@@ -145,11 +163,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
     try:
         found = asyncio.run(_run(load(), arguments))
-    except EntryInvalid as error:
-        print(f"gateway: {error.field}: {error}", file=sys.stderr)
-        return 1
     except REFUSALS as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        for field, reason in faults_of(error):
+            print(f"gateway: {f'{field}: ' if field else ''}{reason}", file=sys.stderr)
         return 1
     except ValidationError as error:
         for item in error.errors():
@@ -157,6 +173,13 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_USAGE
     if found is not None:
         print(json.dumps(found, ensure_ascii=False) if arguments.json else LINES[arguments.what](found))
+    return 0
+
+
+def _risks(arguments: argparse.Namespace) -> int:
+    """Print the risks, which need no database."""
+    found = [risk._asdict() for risk in RISKS.values()]
+    print(json.dumps(found, ensure_ascii=False) if arguments.json else LINES["risks"](found))
     return 0
 
 
@@ -179,7 +202,8 @@ def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -
 
 
 async def _list(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    return await services.store.page(EVERY, 0, Filter(**{name: getattr(arguments, name) for name in SEARCHED}))
+    search = Search.model_validate({name: getattr(arguments, name) for name in SEARCHED})
+    return await services.store.page(EVERY, 0, search.filter())
 
 
 async def _add(services: KeywordServices, arguments: argparse.Namespace) -> Any:
@@ -195,26 +219,24 @@ async def _change(services: KeywordServices, arguments: argparse.Namespace) -> A
 
 
 async def _remove(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    await services.store.delete(arguments.id)
-    return {"id": arguments.id, "deleted": True}
+    if arguments.source is None:
+        await services.store.delete(arguments.id)
+        return {"id": arguments.id, "deleted": True}
+    which = Removal(source=arguments.source, why=arguments.why, dry_run=not arguments.yes)
+    found = await remove_source(services.store, which.source, dry=which.dry_run)
+    return {**found, "why": which.why}
 
 
 async def _import(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     file: Path = arguments.file
+    given = File.model_validate({"name": file.name, **{name: getattr(arguments, name) for name in IMPORTED}})
     try:
         data = await asyncio.to_thread(file.read_bytes)
+        return await take_in(services.store, data, **given.model_dump(), by=_by())
     except OSError as error:
         raise EntryInvalid("file", f"{file}: {error.strerror}") from None
-    return await take_in(
-        services.store,
-        data,
-        name=file.name,
-        risk=arguments.risk,
-        source=arguments.source or file.name,
-        licence=arguments.licence,
-        by=_by(),
-        keep_actions=arguments.keep_actions,
-    )
+    except EntryInvalid as error:  # REST's names for it
+        raise EntryInvalid("file" if error.field in {"body", "name"} else error.field, str(error)) from None
 
 
 async def _export(services: KeywordServices, arguments: argparse.Namespace) -> Any:
@@ -226,11 +248,15 @@ async def _export(services: KeywordServices, arguments: argparse.Namespace) -> A
             sys.stdout.buffer.write(part)
         sys.stdout.flush()
         return None
-    await asyncio.to_thread(output.write_bytes, b"".join(written(entries, form)))
+    try:
+        await asyncio.to_thread(output.write_bytes, b"".join(written(entries, form)))
+    except OSError as error:
+        raise EntryInvalid("output", f"{output}: {error.strerror}") from None
     return {"entries": len(entries), "file": str(output)}
 
 
 async def _freeze(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    Reasons(note=arguments.note)
     return await services.versions.freeze(await services.store.entries(), arguments.note, _by())
 
 
@@ -241,15 +267,21 @@ async def _versions(services: KeywordServices, arguments: argparse.Namespace) ->
 
 
 async def _publish(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    Reasons(why=arguments.why)
     return await services.versions.publish(arguments.n, arguments.why, _by(), arguments.canary_minutes)
 
 
 async def _rollback(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    Reasons(why=arguments.why)
     return await services.versions.rollback(arguments.why, _by())
 
 
 async def _diff(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    old, new = [await services.trials.entries(version) for version in (arguments.against, arguments.version)]
+    new = await services.trials.entries(arguments.version)
+    try:
+        old = await services.trials.entries(arguments.against)
+    except UnknownVersion as error:
+        raise EntryInvalid("against", str(error)) from None
     return [difference.document() for difference in differences(old, new)]
 
 
@@ -269,12 +301,15 @@ async def _coverage(services: KeywordServices, arguments: argparse.Namespace) ->
 
 async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     texts = await _texts(arguments.file)
+    inducing = await _texts(arguments.cross_validate or arguments.inducing)
+    if arguments.mine is not None and inducing is None:
+        raise EntryInvalid("mine", "there is nothing to mine: name inducing texts by --inducing or --cross-validate")
     if arguments.cross_validate is not None:
         harmless = await services.trials.texts(texts)
-        inducing = await _texts(arguments.cross_validate)
-        return await services.trials.cross_validate(harmless, inducing or [], mines=arguments.mine is not None)
-    inducing = await _texts(arguments.inducing)
-    return await services.trials.calibrate(texts, inducing, apply=arguments.apply, mine=arguments.mine)
+        return await services.trials.cross_validate(harmless, inducing or (), mines=arguments.mine is not None)
+    return await services.trials.calibrate(
+        texts, inducing, apply=arguments.apply, mine=arguments.mine, force=arguments.force
+    )
 
 
 async def _texts(file: Path | None) -> Sequence[str] | None:

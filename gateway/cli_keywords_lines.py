@@ -36,10 +36,31 @@ def _added(found: dict[str, Any]) -> str:
 
 
 def _imported(found: dict[str, Any]) -> str:
-    counts = ("added", "already_there", "duplicates", "rejected")
-    lines = [", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in counts)]
-    lines += [f"  line {row['line']}: {row['reason']}: {row['text']}" for row in found["rejected_rows"][:SHOWN]]
+    counts = {"new": "added", **{name: name for name in ("updated", "unchanged", "duplicates", "rejected")}}
+    lines = [", ".join(f"{found[name]} {word}" for word, name in counts.items())]
+    if found["differing"]:
+        lines.append(f"{found['differing']} are there with other fields, which stay: --update takes those of the file")
+    if found["not_raised"]:
+        lines.append(f"{found['not_raised']} ask for a stronger action than they have: --keep-actions WHY grants it")
+    rows = found["rejected_rows"][:SHOWN]
+    lines += [f"  {found['file']}:{row['line']}: {row['reason']}: {row['text']}" for row in rows]
+    if found["rejected"] > len(rows):
+        lines.append(f"  … and {found['rejected'] - len(rows)} more rejected")
     return "\n".join(lines)
+
+
+def _removed(found: dict[str, Any]) -> str:
+    if "id" in found:
+        return f"entry {found['id']} is no longer in the draft"
+    count = f"{found['entries']} entries of `{found['source']}`"
+    if found["removed"]:
+        return f"{count} are no longer in the draft"
+    return f"{count} would leave the draft; --yes --why REASON removes them"
+
+
+def _risks(found: Sequence[dict[str, Any]]) -> str:
+    floors = ((risk, f"  at least {risk['floor']} entries" if risk["floor"] else "") for risk in found)
+    return "\n".join(f"{risk['id']}  {risk['name']}{floor}" for risk, floor in floors)
 
 
 def _version(record: dict[str, Any]) -> str:
@@ -79,6 +100,13 @@ def _impact(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+LEFT_OUT = {
+    "skipped": "entries were changed meanwhile: measure them again",
+    "kept_measurements": "entries keep a measurement on more texts; --force WHY overrules that",
+    "kept_actions": "entries keep their action: decided otherwise meanwhile, or measured on too few (--force WHY)",
+}
+
+
 def _calibrated(found: dict[str, Any]) -> str:
     if "proposals" not in found:  # cross-validation
         return "\n".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in found.items())
@@ -90,6 +118,9 @@ def _calibrated(found: dict[str, Any]) -> str:
     lines += [f"  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in found["proposals"][:SHOWN]]
     if len(found["proposals"]) > SHOWN:
         lines.append(f"  … and {len(found['proposals']) - SHOWN} more (--json has all)")
+    for name, meaning in LEFT_OUT.items():
+        if found[name]:
+            lines.append(f"  {found[name]} {meaning}")
     lines.append("The draft has them now." if found["applied"] else "Nothing was changed; --apply takes them.")
     return "\n".join(lines)
 
@@ -102,7 +133,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "list": _list,
     "add": _added,
     "change": _entry,
-    "remove": lambda found: f"entry {found['id']} is no longer in the draft",
+    "remove": _removed,
     "import": _imported,
     "export": lambda found: f"{found['entries']} entries in {found['file']}",
     "freeze": _version,
@@ -112,6 +143,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "diff": _diff,
     "test": _test,
     "impact": _impact,
+    "risks": _risks,
     "coverage": str.rstrip,
     "calibrate": _calibrated,
 }

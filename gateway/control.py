@@ -1,4 +1,4 @@
-"""The control process: `python -m gateway.control`, started by `gateway serve`.
+"""The control process: `python -m gateway.control PARENT`, started by `gateway serve`.
 
 Owns the replicas and the admin API, and publishes what the workers have to know.
 """
@@ -25,10 +25,17 @@ from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices
+from gateway.audit.errors import AuditUnavailable
+from gateway.audit.heads import Exporter, signer
+from gateway.audit.retention import Retention
+from gateway.audit.writer import closed, open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.logs import configure
-from gateway.serve import EXIT_CONFIG
+from gateway.parent import end_within, leave, tie_as_told
+from gateway.people.ledger import Ledger
+from gateway.people.rebuild import Rebuilder
+from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
 from gateway.state.librarian import Librarian
@@ -104,12 +111,14 @@ class Server(uvicorn.Server):
     and state were left as they stood. Here SIGTERM and SIGINT, also one that came before it ran, end `serve` alone.
     """
 
-    def obey_signals(self) -> None:
-        """Let the signals end it, from now on."""
+    def obey_signals(self, stop_seconds: float) -> None:
+        """Let the signals end it, from now on; the process has ended *stop_seconds* after the first one."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._end)
+            asyncio.get_running_loop().add_signal_handler(number, self._end, stop_seconds)
 
-    def _end(self) -> None:
+    def _end(self, stop_seconds: float) -> None:
+        if not self.should_exit:
+            end_within(stop_seconds)
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -138,11 +147,34 @@ async def open_keywords(
     return librarian, services
 
 
+@contextlib.asynccontextmanager
+async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
+    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
+    root, secret = settings.data_dir / "audit", settings.audit.signing_key
+    writer = open_writer(root, "control")
+    signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
+    if signing is None:
+        raise AuditUnavailable("there is no key to sign its heads with")
+    work = [
+        Exporter(root, signing, settings.audit.heads_copy).run(),
+        Retention(root, settings.audit.retention_days, signing, writer).run(),
+    ]
+    if settings.strikes.enabled:
+        work.append(Rebuilder(Ledger(redis, settings.strikes.rule()), root).run())
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            for one in work:
+                await stack.enter_async_context(running(asyncio.create_task(one)))
+            yield
+    finally:
+        await closed(writer)
+
+
 async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
-    async with sql.opened(settings) as engine:
+    async with sql.opened(settings) as engine, records(settings, redis):
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
@@ -160,7 +192,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             timeout_graceful_shutdown=5,
         )
         server = Server(config)
-        server.obey_signals()
+        server.obey_signals(control_stop_seconds(settings))
         async with (
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
@@ -173,6 +205,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
 
 def main() -> None:
     """Start the control process."""
+    tie_as_told(sys.argv[1:])
     configure()
     try:
         settings = load()
@@ -185,8 +218,13 @@ def main() -> None:
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         del os.environ[name]  # engines inherit the environment, and our keys are not theirs to know
     try:
-        uvloop.run(run(settings, deployments))
-    except sql.DatabaseUnavailable as error:  # it may come back: the parent starts this process again
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, deployments))
+            leave(0)  # something may be being measured or built
+    except (
+        sql.DatabaseUnavailable,
+        AuditUnavailable,
+    ) as error:  # it may come back: the parent starts this process again
         log.error("%s", error)  # noqa: TRY400
         sys.exit(1)
 

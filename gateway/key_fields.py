@@ -21,6 +21,7 @@ def _name(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
 ModelName = Annotated[str, Field(min_length=1, max_length=512)]
 ContentLabel = Literal["interface", "suffix", "none"]
+EmbeddingsGuard = Literal["block", "observe"]
 Bound = Annotated[int, Field(ge=1, le=2**53)]
 
 
@@ -51,6 +52,11 @@ class KeyFields(BaseModel):
     )
     label_agreement: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="The agreement's id, where `content_label` is `none`."
+    )
+    embeddings_guard: EmbeddingsGuard = Field(
+        "block",
+        description="What follows from a blocked word in an embeddings input or a rerank query: `block`: the request "
+        "is refused; `observe`: it is counted, for keys that index documents.",
     )
     limits: KeyLimits = KeyLimits()
     expires_at: Annotated[int, Field(ge=0, le=LATEST)] | None = Field(None, description="Unix time.")

@@ -27,6 +27,7 @@ CHANGEABLE = (
     "allows_remote_images",
     "content_label",
     "label_agreement",
+    "embeddings_guard",
     "limits",
     "expires_at",
 )
@@ -74,6 +75,7 @@ class KeyStore:
             "exempt": False,
             "allows_remote_images": False,
             "content_label": "interface",
+            "embeddings_guard": "block",
             "limits": {},
             "created_at": now(),
             **{name: value for name, value in fields.items() if value is not None},

@@ -71,6 +71,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its messages may carry URLs that an engine would fetch."""
     content_label: str = "interface"
     """``interface``, ``suffix`` or ``none``: how generated text is labelled."""
+    embeddings_guard: str = "block"
+    """``block`` or ``observe``: whether a blocked word in an embeddings or rerank input refuses it, or is counted."""
     limits: Limits = Limits()
     expires_at: int | None = None
     """Unix time."""
@@ -160,6 +162,7 @@ def ring_entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "exempt": row["exempt"],
         "allows_remote_images": row["allows_remote_images"],
         "content_label": row["content_label"],
+        "embeddings_guard": row["embeddings_guard"],
         "limits": row["limits"],
         "expires_at": row["expires_at"],
     }

@@ -1,16 +1,46 @@
-"""What can be set of a keyword entry, from REST and from the command line alike."""
+"""What can be asked of the keyword library, from REST and from the command line alike."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from keywords.entry import LONGEST_TERM, MOST_EXCEPTIONS, Action, Boundary, Direction, Match
+from gateway.keyword_store import EntryInvalid, Filter, TermTaken, UnknownEntry
+from gateway.keyword_trials import TextsInvalid
+from gateway.keyword_versions import NotNow, UnknownVersion
+from keywords.entry import ASKED_ONLY, LONGEST_TERM, MOST_EXCEPTIONS, Action, Boundary, Direction, Match
+from keywords.risks import RISKS
 
 LARGEST_ID = 2**31 - 1
 Time = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 Line = Annotated[str, Field(max_length=200)]
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
-Reason = Annotated[str, Field(min_length=1, max_length=2_000, pattern=r"\S")]
+
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank: say why, for those who read the log")
+    return text
+
+
+def _known(risk: str) -> str:
+    if risk not in RISKS:
+        shown = {"risk": risk[:80], "count": len(RISKS), "risks": ", ".join(RISKS)}
+        raise PydanticCustomError("risk", "`{risk}` is none of the {count} risks: {risks}", shown)
+    return risk
+
+
+Reason = Annotated[str, Field(max_length=2_000), AfterValidator(_says_something)]
+RiskId = Annotated[str, AfterValidator(_known)]
+
+
+class Reasons(BaseModel):
+    """What has to be said to whoever reads the log or the entry's note; None: not asked for."""
+
+    note: Reason | None = None
+    why: Reason | None = None
+    keep_actions: Reason | None = None
 
 
 class EntryFields(BaseModel):
@@ -43,14 +73,84 @@ class NewEntry(EntryFields):
     """An entry to be made."""
 
     term: Annotated[str, Field(max_length=LONGEST_TERM)]
-    risk: Line
+    risk: RiskId
+
+    def values(self) -> dict[str, Any]:
+        """Return what was sent; the direction need not be, where there is only one."""
+        return ({"direction": Direction.IN} if self.match in ASKED_ONLY else {}) | super().values()
 
 
 class EntryChanges(EntryFields):
     """Changes to an entry; what is absent stays."""
 
     term: Annotated[str, Field(max_length=LONGEST_TERM)] = ""
-    risk: Line = ""
+    risk: RiskId = ""
     force: Reason | None = Field(
         None, description="Why an imported entry may judge or block without a measurement that allows it; kept in note."
     )
+
+
+class Search(BaseModel):
+    """Which entries are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    after: Annotated[int, Field(ge=0, le=LARGEST_ID, description="The last id of the page before.")] = 0
+    q: str | None = Field(None, max_length=LONGEST_TERM, description="Part of the term.")
+    risk: RiskId | None = None
+    action: Action | None = None
+    match: Match | None = None
+    tag: str | None = Field(None, max_length=64)
+    source: str | None = Field(None, max_length=200)
+
+    def filter(self) -> Filter:
+        """Return the conditions."""
+        return Filter(**self.model_dump(exclude={"limit", "after"}))
+
+
+class File(BaseModel):
+    """What an imported file does not say itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200, description="Its ending says its form.")]
+    risk: RiskId = Field(description="Of rows that name none.")
+    source: Line = ""
+    licence: Line = ""
+    keep_actions: Reason | None = Field(None, description="Why the file's own actions count; else none does.")
+    update: bool = Field(False, description="Entries that are there take the fields that their row states.")
+
+
+class Removal(BaseModel):
+    """Which entries leave the draft."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Annotated[str, Field(min_length=1, max_length=200, description="Exactly, as it stands in the entries.")]
+    dry_run: bool = Field(False, description="Only count them.")
+    why: Annotated[Reason | None, Field(validate_default=True, description="For the log; a `dry_run` needs none.")] = (
+        None
+    )
+
+    @field_validator("why")
+    @classmethod
+    def _is_said(cls, why: str | None, others: ValidationInfo) -> str | None:
+        if why is None and not others.data.get("dry_run"):
+            raise PydanticCustomError("missing", "is missing: say why, for those who read the log")
+        return why
+
+
+NAMES: Mapping[type[Exception], str] = {
+    TermTaken: "term",
+    UnknownEntry: "id",
+    UnknownVersion: "version",
+    NotNow: "version",
+    TextsInvalid: "texts",
+}
+"""Which field the library's refusals are about."""
+
+
+def faults_of(error: Exception) -> Sequence[tuple[str, str]]:
+    """Return field and reason of each thing that one of the library's refusals is about; at least one."""
+    return error.faults if isinstance(error, EntryInvalid) else ((NAMES[type(error)], str(error)),)

@@ -12,15 +12,16 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import CursorResult, RowMapping, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import CursorResult, RowMapping, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.keys import now
 from gateway.state.sql import keyword_entries
+from keywords.calibration import FEWEST_TEXTS
 from keywords.entry import Action, Boundary, Direction, Entry, Match, faults
+from keywords.expression import Unusable, try_out
 from keywords.importers import identity
-from keywords.library import BadPattern, Library
 
 MOST_ENTRIES = 300_000
 """In the draft; each worker holds all of them."""
@@ -44,11 +45,12 @@ class Origin(StrEnum):
 
 
 class EntryInvalid(Exception):
-    """A *field* of an entry, or of what is asked of it, is wrong."""
+    """A *field* of an entry, or of what is asked of it, is wrong; *others* are field and reason of what else is."""
 
-    def __init__(self, field: str, reason: str) -> None:
+    def __init__(self, field: str, reason: str, others: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(reason)
         self.field = field
+        self.faults = ((field, reason), *others)
 
 
 class TermTaken(Exception):
@@ -99,17 +101,17 @@ def key_of(entry: Entry) -> str:
 
 
 def check(entry: Entry) -> None:
-    """Raise `EntryInvalid` for the first thing that is wrong with *entry*. Milliseconds for a regular expression."""
-    for field, reason in faults(entry):
-        raise EntryInvalid(field, reason)
-    for tag in entry.tags:
-        if LINE in tag or not tag.strip():
-            raise EntryInvalid("tags", "a tag is one line that is not empty")
-    if entry.match is Match.REGEX:
+    """Raise `EntryInvalid` for all that is wrong with *entry*. Up to a second for a regular expression: in a thread."""
+    found = list(faults(entry))
+    if any(LINE in tag or not tag.strip() for tag in entry.tags):
+        found.append(("tags", "a tag is one line that is not empty"))
+    if entry.match is Match.REGEX and not any(field == "term" for field, _ in found):
         try:
-            Library.build((entry,))
-        except BadPattern as error:
-            raise EntryInvalid("term", str(error)) from None
+            try_out(entry.term)
+        except Unusable as error:
+            found.insert(0, ("term", f"`{entry.term}`: {error}"))
+    if found:
+        raise EntryInvalid(*found[0], found[1:])
 
 
 def entry_of(row: RowMapping) -> Entry:
@@ -139,11 +141,16 @@ def values_of(entry: Entry) -> dict[str, Any]:
 def shown(row: RowMapping) -> dict[str, Any]:
     """Return what people see of a stored entry."""
     document: dict[str, Any] = msgspec.to_builtins(entry_of(row))
-    return {**document, "origin": row["origin"], "created_at": row["created_at"], "updated_at": row["updated_at"]}
+    texts = row["benign_texts"] if row["benign_hits"] is not None else None
+    stamps = {name: row[name] for name in ("origin", "created_at", "updated_at")}
+    return {**document, "benign_texts": texts, **stamps}
 
 
-def demand_measured(entry: Entry, action: Action) -> None:
-    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*."""
+def demand_measured(entry: Entry, action: Action, texts: int | None = None) -> None:
+    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*.
+
+    *texts*: how many harmless ones it was measured on; None: nobody knows.
+    """
     if action not in STRICT:
         return
     if entry.benign_hits is None:
@@ -153,6 +160,10 @@ def demand_measured(entry: Entry, action: Action) -> None:
         raise EntryInvalid(
             "action", f"`{action.value}`: the entry hits {entry.benign_hits} harmless texts; or use `force`"
         )
+    if (texts or 0) < FEWEST_TEXTS:
+        known = f"{texts} harmless texts" if texts is not None else "an unknown number of texts"
+        text = f"was measured on {known}, which are fewer than {FEWEST_TEXTS}: calibrate on more, or use `force`"
+        raise EntryInvalid("action", f"`{action.value}`: the entry {text}")
 
 
 class KeywordStore:
@@ -189,18 +200,22 @@ class KeywordStore:
 
         Raises `UnknownEntry`, `EntryInvalid` and `TermTaken`.
         """
+        while not await self._change(number, changes, force):
+            pass  # somebody else has changed it meanwhile: the change is made to what it is now
+        return await self.get(number)
+
+    async def _change(self, number: int, changes: Mapping[str, Any], force: str | None) -> bool:
         row = await self._row(number)
         old = entry_of(row)
         new = replace(old, **{name: changes[name] for name in CHANGEABLE if name in changes})
-        if not _no_wider(new, old):
+        if not no_wider(new, old):
             new = replace(new, benign_hits=None)  # what was measured was another entry
         if force is not None:
             new = replace(new, note=f"{new.note}\nforced: {force}".strip())
         elif row["origin"] == Origin.IMPORT and (new.action is not old.action or new.benign_hits != old.benign_hits):
-            demand_measured(new, new.action)
+            demand_measured(new, new.action, row["benign_texts"])
         await asyncio.to_thread(check, new)
-        await self._update(number, values_of(new))
-        return await self.get(number)
+        return await self._update(row, values_of(new))
 
     async def delete(self, number: int) -> None:
         """Take an entry out of the draft; versions keep it. Raises `UnknownEntry`."""
@@ -238,25 +253,6 @@ class KeywordStore:
             count, highest, touched, updated_at = (await connection.execute(query)).one()
         return Stamp(count, highest or 0, touched or 0, updated_at)
 
-    async def measured(self, hits: Mapping[int, int]) -> None:
-        """Store how many harmless texts each entry hits: id → count."""
-        await self._set_each("benign_hits", hits)
-
-    async def act(self, actions: Mapping[int, Action]) -> None:
-        """Set the action of many entries, as a measurement proposed: id → action."""
-        await self._set_each("action", {number: action.value for number, action in actions.items()})
-
-    async def _set_each(self, column: str, values: Mapping[int, Any]) -> None:
-        query = (
-            update(keyword_entries)
-            .where(table.number == bindparam("which"))
-            .values({column: bindparam("value"), "updated_at": now(), "touched": time.time_ns()})
-        )
-        rows = [{"which": number, "value": value} for number, value in values.items()]
-        async with self.engine.begin() as connection:
-            for start in range(0, len(rows), CHUNK):
-                await connection.execute(query, rows[start : start + CHUNK])
-
     async def _insert(self, connection: AsyncConnection, entry: Entry, origin: Origin) -> int:
         try:
             done = await connection.execute(insert(keyword_entries).values(_new(entry, origin)))
@@ -264,11 +260,13 @@ class KeywordStore:
             raise _taken(entry.term) from None
         return inserted(done)
 
-    async def _update(self, number: int, values: Mapping[str, Any]) -> None:
+    async def _update(self, row: RowMapping, values: Mapping[str, Any]) -> bool:
+        """Write *values* if the entry is still what *row* says; return whether it was."""
+        same = (table.number == row["number"]) & (table.touched == row["touched"])
         stamped = {**values, "updated_at": now(), "touched": time.time_ns()}
         try:
             async with self.engine.begin() as connection:
-                await connection.execute(update(keyword_entries).where(table.number == number).values(stamped))
+                return bool((await connection.execute(update(keyword_entries).where(same).values(stamped))).rowcount)
         except IntegrityError:
             raise _taken(values["term"]) from None
 
@@ -285,7 +283,7 @@ class KeywordStore:
             raise EntryInvalid("term", f"the draft has its {MOST_ENTRIES} entries")
 
 
-def _no_wider(new: Entry, old: Entry) -> bool:
+def no_wider(new: Entry, old: Entry) -> bool:
     """Return whether *new* finds nothing that *old* did not find; a further exception only narrows."""
     same = (new.term, new.match, new.boundary) == (old.term, old.match, old.boundary)
     return same and new.within <= old.within and set(new.exceptions) >= set(old.exceptions)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.keyword_measures import Written, store_actions, store_hits
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, Stamp, TermTaken, UnknownEntry, check
 from gateway.keyword_versions import KeywordVersions, NotNow, UnknownVersion
 from keywords import calibration
@@ -66,13 +67,18 @@ def texts_of(data: bytes) -> list[str]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Return the texts of a file of JSON lines. Raises `TextsInvalid`."""
+    """Return the texts, one at least, of a file of JSON lines. Raises `TextsInvalid` with the file's name."""
     try:
-        if path.stat().st_size > MOST_TEXT_BYTES:
-            raise TextsInvalid(f"{path} has more than {MOST_TEXT_BYTES >> 20} MB")
-        return texts_of(path.read_bytes())
+        too_large = path.stat().st_size > MOST_TEXT_BYTES
+        texts = [] if too_large else texts_of(path.read_bytes())
     except OSError as error:
         raise TextsInvalid(f"{path}: {error.strerror}") from None
+    except TextsInvalid as error:
+        raise TextsInvalid(f"{path}: {error}") from None
+    if not texts:
+        reason = f"has more than {MOST_TEXT_BYTES >> 20} MB" if too_large else "has no texts"
+        raise TextsInvalid(f"{path} {reason}")
+    return texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,8 @@ def _short(entry: Entry) -> dict[str, Any]:
 
 def warnings(entry: Entry) -> list[str]:
     """Return what is odd about *entry*, though it may be meant so."""
-    own = {"refusal": refusals.REFUSED, "cut": refusals.CUT, "suspension": refusals.SUSPENDED}
+    suspensions = dict.fromkeys(refusals.suspension(why, None, "") for why in refusals.REASONS)
+    own = {"refusal": refusals.REFUSED, "cut": refusals.CUT, "suspension": " ".join(suspensions)}
     parts = [entry.folded(part) for part in entry.parts]
     return [
         f"the term is part of what the gateway itself says (policies/refusals.py, {name}): {text}"
@@ -243,15 +250,18 @@ class Trials:
         *,
         apply: bool = False,
         mine: str | None = None,
+        force: str | None = None,
     ) -> dict[str, Any]:
         """Measure every entry of the draft on harmless texts, store that, and propose actions; *apply* takes them.
 
+        An entry that somebody changes meanwhile is skipped. *force*: why this measurement counts though there was one
+        on more texts, and though it is on too few for imported entries to act.
         *mine*: first enter, as `judge` under this risk, the phrases that *inducing* texts have and harmless ones lack.
         """
         texts = await self.texts(given)
         mined = await self._mine(texts, inducing or (), mine) if mine is not None else 0
         library = await self.library(DRAFT)
-        return {"mined": mined, **await self._calibrated(library, texts, inducing, apply=apply)}
+        return {"mined": mined, **await self._calibrated(library, texts, inducing, apply=apply, force=force)}
 
     async def _mine(self, harmless: Sequence[str], inducing: Sequence[str], risk: str) -> int:
         phrases = await asyncio.to_thread(calibration.mine, inducing, harmless)
@@ -262,7 +272,13 @@ class Trials:
         return added
 
     async def _calibrated(
-        self, library: Library, texts: Sequence[str], inducing: Sequence[str] | None, *, apply: bool
+        self,
+        library: Library,
+        texts: Sequence[str],
+        inducing: Sequence[str] | None,
+        *,
+        apply: bool,
+        force: str | None,
     ) -> dict[str, Any]:
         if not texts:
             raise TextsInvalid("there are no texts to measure on: `texts` is empty")
@@ -273,15 +289,22 @@ class Trials:
             return harmless, calibration.propose(library.entries, harmless, inducing=bad)
 
         harmless, proposals = await asyncio.to_thread(work)
-        await self.store.measured({entry.id: harmless.of(entry) for entry in library.entries})
+        stored = await store_hits(
+            self.store, library.entries, harmless.by_entry, harmless.texts, force=force is not None
+        )
         changes = [proposal for proposal in proposals if proposal.action is not proposal.entry.action]
+        acted = Written()
         if apply:
-            await self.store.act({proposal.entry.id: proposal.action for proposal in changes})
+            actions = {proposal.entry.id: proposal.action for proposal in changes}
+            acted = await store_actions(self.store, [proposal.entry for proposal in changes], actions, force=force)
         return {
             "texts": harmless.texts,
             "entries": len(library.entries),
             "hit_something": sum(count > 0 for count in harmless.by_entry.values()),
             "applied": apply,
+            "skipped": max(stored.skipped, acted.skipped),
+            "kept_measurements": stored.kept,
+            "kept_actions": acted.kept,
             "changes": dict(Counter(f"{p.entry.action.value} → {p.action.value}" for p in changes)),
             "proposals": [{**_short(p.entry), "proposed": p.action.value, "reason": p.reason} for p in changes],
         }

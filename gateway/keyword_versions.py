@@ -12,14 +12,14 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.keys import now
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, inserted
-from gateway.state.sql import keyword_releases, keyword_versions
-from keywords.entry import Entry
+from gateway.state.sql import alone, keyword_releases, keyword_versions
+from keywords.entry import Entry, Match
+from keywords.expression import MOST_EXPRESSIONS
 from keywords.library import BadPattern, Library
 from keywords.matcher import HYPERSCAN
 
@@ -146,21 +146,20 @@ class KeywordVersions:
         """Make a version. Raises `NotNow` where nothing has changed since the newest one, and `EntryInvalid`."""
         data = await asyncio.to_thread(frozen, entries)
         sha = sha256(data).hexdigest()
-        newest = await self._newest()
-        if newest is not None and newest["sha"] == sha:
-            raise NotNow(f"Nothing has changed since version {newest['n']}.")
+        async with self.engine.connect() as connection:
+            await _next_number(connection, sha)
+        if sum(entry.match is Match.REGEX for entry in entries) > MOST_EXPRESSIONS:
+            raise EntryInvalid("term", f"a version has at most {MOST_EXPRESSIONS} regular expressions")
         try:
             await asyncio.to_thread(Library.build, entries, library=self.matcher)
         except BadPattern as error:
             raise EntryInvalid("term", str(error)) from None
-        n = (newest["n"] if newest is not None else 0) + 1
         blob = await asyncio.to_thread(zlib.compress, data)
-        values = {"n": n, "sha": sha, "note": note, "created_by": by, "created_at": now(), "count": len(entries)}
-        try:
-            async with self.engine.begin() as connection:
-                await connection.execute(insert(keyword_versions).values({**values, "entries": blob}))
-        except IntegrityError:
-            raise NotNow(f"Version {n} was made by somebody else just now.") from None
+        values = {"sha": sha, "note": note, "created_by": by, "created_at": now(), "count": len(entries)}
+        async with self.engine.begin() as connection:
+            await alone(connection, keyword_versions)
+            values = {"n": await _next_number(connection, sha), **values}
+            await connection.execute(insert(keyword_versions).values({**values, "entries": blob}))
         return values
 
     async def page(self, limit: int, after: int = 0) -> list[dict[str, Any]]:
@@ -194,34 +193,39 @@ class KeywordVersions:
         """Have *n* live, after *canary_minutes* in which it only counts. Raises `UnknownVersion` and `NotNow`."""
         if not 0 <= canary_minutes <= LONGEST_CANARY_MINUTES:
             raise EntryInvalid("canary_minutes", f"must lie between 0 and {LONGEST_CANARY_MINUTES}")
-        await self.get(n)
-        found = await self.standing()
-        if found.live == n and found.canary is None:
-            raise NotNow(f"Version {n} is live.")
-        if not canary_minutes or found.live is None:
-            return await self._log(n, Kind.PUBLISH, why, by)
-        return await self._log(n, Kind.CANARY, why, by, now() + 60 * canary_minutes)
+        await self.get(n)  # versions are never taken away
+        async with self.engine.begin() as connection:
+            await alone(connection, keyword_releases)
+            found = await _standing(connection)
+            if found.live == n and found.canary is None:
+                raise NotNow(f"Version {n} is live.")
+            if not canary_minutes or found.live is None:
+                return await _log(connection, n, Kind.PUBLISH, why, by)
+            return await _log(connection, n, Kind.CANARY, why, by, now() + 60 * canary_minutes)
 
     async def rollback(self, why: str, by: str) -> dict[str, Any]:
         """End a canary, or go back to the version that was live before. Raises `NotNow` where there is neither."""
-        found = await self.standing()
-        target = found.live if found.canary is not None else found.before
-        if target is None:
-            raise NotNow("No version was live before this one.")
-        return await self._log(target, Kind.ROLLBACK, why, by)
+        async with self.engine.begin() as connection:
+            await alone(connection, keyword_releases)
+            found = await _standing(connection)
+            target = found.live if found.canary is not None else found.before
+            if target is None:
+                raise NotNow("No version was live before this one.")
+            return await _log(connection, target, Kind.ROLLBACK, why, by)
 
     async def promote(self, found: Standing) -> None:
         """Have the canary of *found* live, unless the log has gone on."""
-        if found.canary is not None and (await self.standing()).newest == found.newest:
-            await self._log(found.canary, Kind.PUBLISH, "the canary's time is over", BY_ITSELF)
+        if found.canary is None:
+            return
+        async with self.engine.begin() as connection:
+            await alone(connection, keyword_releases)
+            if (await _standing(connection)).newest == found.newest:
+                await _log(connection, found.canary, Kind.PUBLISH, "the canary's time is over", BY_ITSELF)
 
     async def standing(self) -> Standing:
         """Return what shall be live."""
-        c = keyword_releases.c
-        query = select(c.number, c.n, c.kind, c.canary_until).order_by(c.number)
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        return standing(Release(row.number, row.n, Kind(row.kind), row.canary_until) for row in rows)
+            return await _standing(connection)
 
     async def newest_release(self) -> int:
         """Return the number of the log's last row; 0 for an empty one."""
@@ -243,16 +247,28 @@ class KeywordVersions:
         async with self.engine.begin() as connection:
             await connection.execute(query)
 
-    async def _newest(self) -> RowMapping | None:
-        query = select(*_SHOWN).order_by(keyword_versions.c.n.desc()).limit(1)
-        async with self.engine.connect() as connection:
-            return (await connection.execute(query)).mappings().first()
 
-    async def _log(self, n: int, kind: Kind, why: str, by: str, until: int | None = None) -> dict[str, Any]:
-        values = {"n": n, "kind": kind.value, "why": why, "made_by": by, "created_at": now(), "canary_until": until}
-        async with self.engine.begin() as connection:
-            done = await connection.execute(insert(keyword_releases).values(values))
-        return {"number": inserted(done), **values, "live_at": None}
+async def _next_number(connection: AsyncConnection, sha: str) -> int:
+    """Return the number of the next version. Raises `NotNow` where the newest one has the same *sha*."""
+    c = keyword_versions.c
+    newest = (await connection.execute(select(c.n, c.sha).order_by(c.n.desc()).limit(1))).first()
+    if newest is not None and newest.sha == sha:
+        raise NotNow(f"Nothing has changed since version {newest.n}.")
+    return (newest.n if newest is not None else 0) + 1
+
+
+async def _standing(connection: AsyncConnection) -> Standing:
+    c = keyword_releases.c
+    rows = (await connection.execute(select(c.number, c.n, c.kind, c.canary_until).order_by(c.number))).all()
+    return standing(Release(row.number, row.n, Kind(row.kind), row.canary_until) for row in rows)
+
+
+async def _log(  # noqa: PLR0913, PLR0917 - the columns of a row
+    connection: AsyncConnection, n: int, kind: Kind, why: str, by: str, until: int | None = None
+) -> dict[str, Any]:
+    values = {"n": n, "kind": kind.value, "why": why, "made_by": by, "created_at": now(), "canary_until": until}
+    done = await connection.execute(insert(keyword_releases).values(values))
+    return {"number": inserted(done), **values, "live_at": None}
 
 
 async def ensure_first(store: KeywordStore, versions: KeywordVersions, starter: Callable[[], Sequence[Entry]]) -> None:

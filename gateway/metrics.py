@@ -135,11 +135,11 @@ class Metrics:
         )
         self.canary_verdicts = Counter(
             "gateway_keywords_canary_verdicts",
-            "verdicts on questions while a version of the keyword library is a canary: the live one's and the canary's",
-            ("live", "canary"),
+            "verdicts while a version of the keyword library is a canary: on questions, and on answers (`refuse`: cut)",
+            ("where", "live", "canary"),
             registry=registry,
         )
-        self._canary_verdicts: dict[tuple[str, str], int] = {}
+        self._canary_verdicts: dict[tuple[str, str, str], int] = {}
         self._keyword_hits: dict[tuple[str, str, str], int] = {}
         self._replicas: dict[str, ReplicaNumbers] = {}
         self._turns: dict[tuple[str, str, str, str], int] = {}
@@ -172,9 +172,9 @@ class Metrics:
         labels = (where.value, entry.action.value, entry.risk)
         self._keyword_hits[labels] = self._keyword_hits.get(labels, 0) + 1
 
-    def canary_verdict(self, live: Action, canary: Action) -> None:
+    def canary_verdict(self, where: Where, live: Action, canary: Action) -> None:
         """Count what the live keyword library decided, and what the canary would have."""
-        labels = (live.value, canary.value)
+        labels = (where.value, live.value, canary.value)
         self._canary_verdicts[labels] = self._canary_verdicts.get(labels, 0) + 1
 
     def flush(self, now: float, in_flight: dict[str, int]) -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from backends import errors as backend
 from gateway import keys
+from gateway.audit.errors import AuditUnavailable
 
 GATEWAY = "gateway"
 ENGINE = "engine"
@@ -102,7 +103,14 @@ def _state_unavailable(error: Exception) -> Problem:
     return Problem(503, text, kind="server_error", code="state_unavailable", retry_after=5)
 
 
+def _audit_unavailable(error: Exception) -> Problem:
+    del error  # it names files
+    text = "The gateway's audit log cannot be written now, and nothing is served unrecorded; its log says why."
+    return Problem(503, text, kind="server_error", code="audit_unavailable", retry_after=5)
+
+
 TABLE = {
+    AuditUnavailable: _audit_unavailable,
     RedisError: _state_unavailable,
     keys.KeyRefused: _key_refused,
     backend.UnknownModel: _unknown_model,

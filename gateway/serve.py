@@ -4,7 +4,8 @@
                   ├─ gateway.control      admin API, owner of the replicas
                   └─ gateway.worker × N   the data plane, all on one port
 
-One thread, no event loop: it sleeps until a child ends or a signal comes.
+One thread, no event loop: it sleeps until a child ends or a signal comes. Each child is killed when this process ends
+before it has stopped them (`gateway.parent`); the kernel takes the end of the starting *thread* for that.
 """
 
 import fcntl
@@ -43,6 +44,8 @@ STATE_START_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Wait before the n-th restart in a row of a child that did not live for `STEADY_SECONDS`."""
 STEADY_SECONDS = 30.0
+WORKER_STOP_SECONDS = 10.0
+"""For a worker's turns to put themselves on record and for its connections to close, beside `drain_seconds`."""
 CONTROL_STOP_SECONDS = SHIM_SECONDS + 10.0
 """For the control process to end its admin API and the shims, beside the grace of the engines."""
 GRACE_SECONDS = 10.0
@@ -176,12 +179,23 @@ def _stop(settings: Settings, plane: list[Child], state: list[Child]) -> None:
     for worker in workers:
         if worker.process is not None:
             worker.process.terminate()
+    give_up = time.monotonic() + worker_stop_seconds(settings)  # of all: many that hang take no longer than one
     for worker in workers:
-        worker.stop(settings.timeouts.drain_seconds + 5.0)
-    grace = max((d.stop_grace_seconds for d in settings.deployments or ()), default=GRACE_SECONDS)
-    control.stop(grace + CONTROL_STOP_SECONDS)
+        worker.stop(max(0.0, give_up - time.monotonic()))
+    control.stop(control_stop_seconds(settings))
     for child in state:
         child.stop(10.0)
+
+
+def worker_stop_seconds(settings: Settings) -> float:
+    """Return after how many seconds a worker that was told to stop is gone."""
+    return settings.timeouts.drain_seconds + WORKER_STOP_SECONDS
+
+
+def control_stop_seconds(settings: Settings) -> float:
+    """Return after how many seconds a control process that was told to stop is gone: its slowest engine, and more."""
+    grace = max((d.stop_grace_seconds for d in settings.deployments or ()), default=GRACE_SECONDS)
+    return grace + CONTROL_STOP_SECONDS
 
 
 def _locked(data_dir: Path) -> TextIO:
@@ -211,7 +225,7 @@ def _environment(data_dir: Path) -> dict[str, str]:
 
 
 def _python(module: str, environment: dict[str, str]) -> Child:
-    return Child(module, (sys.executable, "-m", module), environment)
+    return Child(module, (sys.executable, "-m", module, str(os.getpid())), environment)
 
 
 def _start_state(settings: Settings, data_dir: Path, environment: dict[str, str]) -> Child:

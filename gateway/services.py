@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
@@ -15,10 +16,16 @@ from redis.asyncio import Redis
 from backends.endpoint import Endpoint, ReplicaState
 from backends.pool import Pool
 from backends.upstream import Upstream
-from gateway.audit.record import Unrecorded
+from gateway.audit.log import Chain, Log
+from gateway.audit.record import Audit, Unrecorded
+from gateway.audit.texts import Texts
+from gateway.audit.writer import closed, open_writer
 from gateway.keys import Caller, KeyRing
 from gateway.metrics import Metrics
-from gateway.people.standing import AllGood
+from gateway.people.directory import Directory
+from gateway.people.ledger import Ledger
+from gateway.people.standing import AllGood, Kept, Standings
+from gateway.people.watch import Watch
 from gateway.problems import Problem
 from gateway.relay.stages import Stages
 from gateway.settings import Settings
@@ -53,7 +60,7 @@ class NoKeysYet(KeyRing):
 class Services:
     """The parts of one worker process."""
 
-    def __init__(self, settings: Settings, redis: "Redis", metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, redis: "Redis", metrics: Metrics, chain: Chain | None = None) -> None:
         self.settings = settings
         self.redis = redis
         self.metrics = metrics
@@ -62,24 +69,41 @@ class Services:
         secrets = {d.model: d.api_key.get_secret_value() for d in settings.deployments or () if d.api_key is not None}
         self.upstream = Upstream()
         self.pool = Pool(self.upstream, credentials=secrets, connect_seconds=settings.timeouts.connect_seconds)
+        self.directory = Directory()
+        self.watch = Watch(Ledger(redis, settings.strikes.rule()))
         self.stages = Stages(
-            standings=AllGood(),
+            standings=self._standings(),
             policy=Beside(Keywords(lambda: self.library, metrics.keyword), lambda: self.canary, metrics.canary_verdict),
             guard=keyword_guards(lambda: self.library, metrics.keyword),
-            audit=Unrecorded(),
+            audit=self._audit(chain),
             pool=self.pool,
             metrics=metrics,
             limits=settings.limits,
             timeouts=settings.timeouts,
             labels=settings.labels,
+            strikes=settings.strikes,
         )
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
             board.KEYS: self.take_keys,
             board.REPLICAS: self.take_replicas,
             board.KEYWORDS: self.shelf.take,
+            board.PEOPLE: self.directory.take,
         }
         self.follower = board.Follower(board.Board(redis), callbacks)
+
+    def _audit(self, chain: Chain | None) -> Audit:
+        """Return where turns are put on record: on *chain*, or nowhere."""
+        if chain is None:
+            return Unrecorded()
+        settings = self.settings.audit
+        policy = sha256(self.settings.strikes.model_dump_json().encode()).hexdigest()[:16]
+        return Log(chain, Texts(settings.texts, settings.masked), lambda: str(self.shelf.library.version), policy)
+
+    def _standings(self) -> Standings:
+        if not self.settings.strikes.enabled:
+            return AllGood()
+        return Kept(self.watch.ledger, self.watch, self.directory, closed=self.settings.strikes.state_away == "closed")
 
     @property
     def library(self) -> Library:
@@ -140,9 +164,16 @@ class Services:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Build the services of a worker, follow the published documents, and close everything at the end."""
     redis = connect(settings)
-    services = Services(settings, redis, Metrics())
+    writer = open_writer(
+        settings.data_dir / "audit",
+        "w",
+        power=settings.audit.durability == "power",
+        segment_bytes=settings.audit.segment_bytes,
+    )
+    services = Services(settings, redis, Metrics(), writer)
     services.metrics.build.labels(version("safety-gateway")).set(1)
-    tasks = [asyncio.create_task(work) for work in (services.flush_for_ever(), services.shelf.run())]
+    work = (services.flush_for_ever(), services.shelf.run(), services.watch.run())
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()
         yield services
@@ -153,4 +184,5 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await asyncio.gather(*tasks, return_exceptions=True)
         services.flush_metrics()
         services.upstream.close()
+        await closed(writer)
         await redis.aclose()

@@ -25,8 +25,10 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from redis.asyncio.connection import parse_url
 
 from backends.deployment import Deployment
+from gateway.audit.texts import Keep, Masked
 from gateway.keys import SHORTEST_SECRET
 from gateway.labels import Labels
+from gateway.people.rules import Strikes
 from gateway.settings_file import SettingsInvalid, misnamed, read
 from gateway.settings_words import complaints
 
@@ -106,6 +108,27 @@ class Keywords(BaseModel):
     """For slow workers to make a published version ready; then the others use it without them."""
 
 
+class Audit(BaseModel):
+    """The audit log."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    durability: Literal["process", "power"] = "process"
+    """What a record survives before its turn goes on: the end of the process, or a power cut as well."""
+    texts: Keep = "violations"
+    """Whose words are kept; of the others their length and sha256 are."""
+    masked: tuple[Masked, ...] = ()
+    """What is replaced in kept texts."""
+    segment_bytes: Annotated[int, Field(ge=65_536)] = 64 * 1024 * 1024
+    """Size at which a new file is begun; each day begins one, too."""
+    retention_days: Annotated[int, Field(ge=183)] = 183  # 网络安全法, Art. 21: at least six months
+    """After which whole files are dropped."""
+    signing_key: SecretStr | None = None
+    """Signs the heads of the chains; none: a key made in the data directory."""
+    heads_copy: Path | None = None
+    """A directory, best on another machine, where the signed heads are appended too."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -141,7 +164,9 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     labels: Labels = Labels()
+    strikes: Strikes = Strikes()
     keywords: Keywords = Keywords()
+    audit: Audit = Audit()
     deployments: tuple[Deployment, ...] | None = None
     """The models; none: the embedded ones."""
 

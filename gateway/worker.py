@@ -1,4 +1,4 @@
-"""One data-plane process: `python -m gateway.worker`, started by `gateway serve`."""
+"""One data-plane process: `python -m gateway.worker PARENT`, started by `gateway serve`."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,9 @@ from redis.exceptions import RedisError
 
 from gateway.app import App
 from gateway.logs import configure
+from gateway.parent import end_within, leave, tie_as_told
 from gateway.relay.front import Front, Shared
+from gateway.serve import worker_stop_seconds
 from gateway.services import Services, open_services
 from gateway.settings import Limits, Settings, load
 
@@ -103,10 +105,16 @@ async def _sweep(shared: Shared) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; then `worker_stop_seconds` are all that it has, whatever its turns wait for."""
     stop = asyncio.Event()
+
+    def end() -> None:
+        if not stop.is_set():  # another signal lengthens nothing
+            end_within(worker_stop_seconds(settings))
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     async with open_services(settings) as services:
         await services.judging(READY_SECONDS)  # until then the other workers take what comes
         async with serving(services, listen(settings.host, settings.port)):
@@ -115,11 +123,14 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     """Start one worker."""
+    tie_as_told(sys.argv[1:])
     configure()
     try:
         settings = load()
         limits = fitted(settings.limits, raise_descriptors())
-        uvloop.run(run(settings.model_copy(update={"limits": limits})))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings.model_copy(update={"limits": limits})))
+            leave(0)  # a library may be being built
     except RedisError as error:  # only at the start; later its loss is lived with
         log.error("redis_url: the state cannot be read: %s", error)  # noqa: TRY400 - whose fault it is says the line
         sys.exit(1)

@@ -38,6 +38,8 @@ FEWEST = 2
 """Inducing texts that must have a word before its lift means anything."""
 WELL_MEASURED = 10_000
 """Harmless texts without a hit that a short word needs to block: two characters turn up within longer words."""
+FEWEST_TEXTS = 1_000
+"""Harmless texts that an imported word must be measured on before it acts: on fewer, 0.1 % of them would be none."""
 SAMPLES = 3
 """Texts that are kept for each entry, to look at."""
 

@@ -17,6 +17,9 @@ _CACHED = 60_000
 _NUMERALS = dict(zip("壹贰叁肆伍陆柒捌玖拾佰仟", "一二三四五六七八九十百千", strict=True))
 _ROMAN = range(0x2160, 0x2180)
 _BLANKS = re.compile("  +")
+_GONE, _MORE = "\ue000", "\ue001"
+"""Stand where a character folds to nothing, and between the characters of one; no fold has them itself."""
+_SIGNS = re.compile(f"{_GONE}+|{_MORE}")
 _INVISIBLE = frozenset({"Mn", "Me", "Cf"})
 """Combining marks, enclosing marks, zero-width and other format characters."""
 _STRIPPED = ("LATIN", "GREEK", "CYRILLIC")
@@ -96,6 +99,7 @@ class Fold(dict[int, str]):
         super().__init__()
         self._rule = rule
         self._collapses = collapses
+        self._marked = _Marked(self)
 
     def __missing__(self, point: int) -> str:
         folded = self._rule(chr(point))
@@ -110,15 +114,43 @@ class Fold(dict[int, str]):
 
     def traced(self, text: str) -> tuple[str, list[int]]:
         """Return *text*, folded, and for each folded character the index of the one it came from."""
-        out: list[str] = []
+        marked = text.translate(self._marked)
         origin: list[int] = []
-        for index, character in enumerate(text):
-            for folded in self[ord(character)]:
-                if self._collapses and folded == " " and out and out[-1] == " ":
-                    continue
-                out.append(folded)
-                origin.append(index)
-        return "".join(out), origin
+        last = place = 0
+        for sign in _SIGNS.finditer(marked):
+            start, end = sign.span()
+            origin.extend(range(place, place + start - last))
+            place += start - last
+            place += end - start if marked[start] == _GONE else -1
+            last = end
+        origin.extend(range(place, place + len(marked) - last))
+        folded = _SIGNS.sub("", marked) if len(origin) < len(marked) else marked
+        return self._collapsed(folded, origin) if self._collapses and "  " in folded else (folded, origin)
+
+    @staticmethod
+    def _collapsed(folded: str, origin: list[int]) -> tuple[str, list[int]]:
+        """Return both with the first alone of several blanks in a row."""
+        kept: list[int] = []
+        last = 0
+        for blanks in _BLANKS.finditer(folded):
+            kept += origin[last : blanks.start() + 1]
+            last = blanks.end()
+        return _BLANKS.sub(" ", folded), kept + origin[last:]
+
+
+class _Marked(dict[int, str]):
+    """A fold that shows where it takes and adds characters: tracing by what is uneven costs less than one by one."""
+
+    def __init__(self, fold: Fold) -> None:
+        super().__init__()
+        self._fold = fold
+
+    def __missing__(self, point: int) -> str:
+        folded = self._fold[point]
+        marked = _MORE.join(folded) or _GONE
+        if len(self) < _CACHED:
+            self[point] = marked
+        return marked
 
 
 SQUEEZED = Fold(_squeeze, collapses=False)

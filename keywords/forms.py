@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keywords.components import joins
-from keywords.decoding import decoded
+from keywords.decoding import decoded, turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +101,25 @@ _BOTH_WAYS = frozenset(
 """Words that are words backwards as well; they are what they are."""
 
 
-def forms(text: str) -> Iterator[Form]:
-    """Yield the readings of *text* that may hide something. Never raises.
+def forms(text: str, *, encoded: bool = True) -> Iterator[Form]:
+    """Yield the readings of *text* that may hide something; without *encoded* none of its payloads. Never raises.
 
     Of an ordinary text only those are left that nothing announces: it backwards, and its Latin words by rot13.
     """
     yield from _readings(text, "")
-    for code, plain in decoded(text):
+    for code, plain in decoded(text) if encoded else turned(text):
         if code.endswith("rot13"):  # of any Latin words; other tricks upon it would be one too many
             yield Form(code, plain, None, fewest=4)
             continue
         yield Form(code, plain, None)
         for form in _readings(plain, f"{code}+"):
             yield Form(form.name, form.text, None, form.fewest)
+
+
+def of_payload(text: str) -> Iterator[Form]:
+    """Yield the readings of *text* that was decoded from another, itself among them. Never raises."""
+    yield Form("", text, range(len(text)))
+    yield from forms(text, encoded=False)
 
 
 def _readings(text: str, outer: str) -> Iterator[Form]:

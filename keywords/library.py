@@ -8,7 +8,7 @@ from keywords import matcher, pinyin
 from keywords.context import Term, stands_alone
 from keywords.entry import Action, Direction, Entry, Match
 from keywords.folding import SPACED, SQUEEZED, Fold
-from keywords.forms import forms
+from keywords.forms import Form, forms, of_payload
 from keywords.matcher import HYPERSCAN, Flood, Matcher
 from keywords.words import Words
 
@@ -62,13 +62,14 @@ class _Layer:
     def find(self, reading: "Reading", fewest: int, *, acting: bool) -> Iterator[tuple[Term, int, int]]:
         """Yield each term with its place in the text; *acting*: none that is only counted."""
         found = reading.matches(self)
+        if acting or fewest > 1:
+            bound = self.vital if acting else len(self.terms)
+            found = [one for one in found if one[0] < bound and one[2] - one[1] >= fewest]
         if not found:
             return
         text = reading.text
         folded, origin = self.fold.traced(text)
         for number, start, end in found:
-            if end - start < fewest or (acting and number >= self.vital):
-                continue
             first, last = origin[start], origin[end - 1] + 1
             for term in self.terms[number]:
                 if term.words and not stands_alone(folded, start, end):
@@ -221,18 +222,26 @@ class Library:
         return tuple(hits.values())
 
     def find_hidden(self, text: str) -> tuple[Hit, ...]:
-        """Return what only other readings of a question show. Raises `Flood`."""
-        return tuple(dict.fromkeys(self._hidden(text))) if self.entries else ()
+        """Return what only other readings of a question show, those of its payloads aside. Raises `Flood`."""
+        return tuple(dict.fromkeys(self._hidden(text, encoded=False))) if self.entries else ()
 
-    def _hidden(self, text: str) -> Iterator[Hit]:
+    def find_decoded(self, text: str) -> tuple[Hit, ...]:
+        """Return what acts in *text*, a payload of a question or a part of one. Raises `Flood`."""
+        return tuple(dict.fromkeys(self._in_forms(of_payload(text), len(text)))) if self.entries else ()
+
+    def _hidden(self, text: str, *, encoded: bool = True) -> Iterator[Hit]:
         """Yield what is found in questions alone: sounds, expressions, and terms in other readings of the text."""
         yield from self._sounds.find(text)
         for number, start, end in self._expressions.find(text):
             yield Hit(self._patterns[number], start, end, "regex")
-        for form in forms(text):
+        yield from self._in_forms(forms(text, encoded=encoded), len(text))
+
+    def _in_forms(self, readings: Iterable[Form], length: int) -> Iterator[Hit]:
+        """Yield the entries that act in other *readings* of a text of so many characters, at their places in it."""
+        for form in readings:
             for hit in self._hits(Reading(form.text), Direction.IN, form.fewest, acting=True):
                 if form.origin is None:
-                    yield Hit(hit.entry, 0, len(text), form.name)
+                    yield Hit(hit.entry, 0, length, form.name)
                 else:
                     places = form.origin[hit.start : hit.end]
                     yield Hit(hit.entry, min(places), max(places) + 1, form.name)

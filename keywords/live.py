@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keywords.context import Term
 from keywords.entry import Action
 from keywords.folding import SPACED, SQUEEZED, Fold, is_word
-from keywords.words import OPENINGS, PLAIN, Table, Words, is_plain, is_single, is_wordless
+from keywords.words import OPENINGS, PLAIN, SINGLE, Table, Words, is_plain, is_single, is_wordless
 
 
 class Found(NamedTuple):
@@ -106,6 +106,7 @@ class Scanner:
         "_base",
         "_blank",
         "_in_word",
+        "_longest",
         "_raw",
         "_recent",
         "_spaced",
@@ -131,6 +132,8 @@ class Scanner:
         self.ended = False
         self._squeezed = _Side(words.squeezed)
         self._spaced = _Side(words.spaced)
+        self._longest = False
+        """Whether of the squeezed beginnings the longest alone is kept."""
         self._in_word = False
         self._blank = False
         self._recent = ""
@@ -159,6 +162,8 @@ class Scanner:
         raw = self._raw = self.held + text
         base = self._base = self.live
         squeezed, spaced = self._squeezed, self._spaced
+        squeezed.begun = squeezed.table.begun(*squeezed.begun[0]) if self._longest else squeezed.begun
+        self._longest = False
         wordless = not (spaced.begun or spaced.waiting) and is_wordless(text)
         found = self._read(text, wordless=wordless)
         begun = squeezed.begun
@@ -177,30 +182,41 @@ class Scanner:
         return found
 
     def _glides(self, text: str) -> bool:
-        """Read *text* on if that is all there is to it: what has begun ends, and only its last character may begin.
+        """Read *text* on if no term ends in it: then the longest beginning that it ends with is all there is to know.
 
-        So it is with most of a text in ideographs, where many characters begin some term and few go on with it.
+        So it is with most of a text in ideographs. The shorter beginnings are looked up when they are needed.
         """
         squeezed, spaced = self._squeezed, self._spaced
-        if len(squeezed.begun) > 1 or squeezed.waiting or spaced.begun or spaced.waiting or not is_single(text):
+        table = squeezed.table
+        if not text or squeezed.waiting or spaced.begun or spaced.waiting or table.singles:
             return False
-        table, folded = squeezed.table, SQUEEZED.text(text)
-        if squeezed.begun:
-            further = squeezed.begun[0][1] + folded[0]
-            if further in table.beginnings or further in table.terms:
-                return False
-        last = len(folded) - 1
-        for place in range(last):
-            if folded[place] in table.starts and folded[place : place + 2] in table.openings:
-                return False
-        end = folded[last]
-        if end in table.terms:
+        raw = self.held + text
+        if not (SINGLE.issuperset(raw) or is_single(raw)):
             return False
+        starts, beginnings, ends = table.starts, table.beginnings, table.ends
+        begun = squeezed.begun[0][1] if squeezed.begun else ""
+        for folded in text.translate(SQUEEZED):
+            if begun:
+                begun += folded
+                if begun[-3:] in ends or begun[-2:] in ends:
+                    return False
+                while begun not in beginnings:
+                    begun = begun[1:]
+                    if len(begun) == 1:
+                        begun = folded if folded in starts else ""
+                        break
+            else:
+                begun = folded if folded in starts else ""
         self.at += len(text)
-        begins = end in table.starts
-        squeezed.begun = [(self.at - 1, end)] if begins else []
-        raw, self.live = self.held + text, self.at - begins
-        self.passed, self.held = raw[: len(raw) - begins], raw[len(raw) - begins :]
+        if begun:
+            cut = len(raw) - len(begun)
+            self.live = self.at - len(begun)
+            squeezed.begun, self._longest = [(self.live, begun)], len(begun) > 1
+            self.passed, self.held = raw[:cut], raw[cut:]
+        else:
+            self.live = self.at
+            squeezed.begun, self._longest = [], False
+            self.passed, self.held = raw, ""
         self._in_word, self._blank = False, SPACED[ord(text[-1])] == " "
         if self.words.reach:
             self._forget(self.passed)
@@ -218,7 +234,7 @@ class Scanner:
             words.learn_calm(text)
         if openings and self._in_word and spaced.startswith(openings[0]):
             del openings[0]  # it goes on with the word before
-        if not words.spaced.openings.isdisjoint(openings):
+        if not words.openings.isdisjoint(openings):
             return False
         if spaced:
             last = SPACED[ord(spaced[-1])][-1:]

@@ -7,6 +7,7 @@ machines that Vectorscan has no wheel for.
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import ahocorasick
@@ -14,6 +15,8 @@ import hyperscan
 
 HYPERSCAN = "hyperscan"
 PYAHOCORASICK = "pyahocorasick"
+TOGETHER = 50
+"""Expressions of one database: the time to make it grows with the square of their number."""
 MOST_HITS = 20_000
 """In one text: beyond it, `Flood`."""
 
@@ -114,19 +117,19 @@ class _Expressions:
     def __init__(self, patterns: Sequence[str], vital: int) -> None:
         self._vital = vital
         self._lock = threading.Lock()
-        flags = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_UCP | hyperscan.HS_FLAG_CASELESS
-        for number, pattern in enumerate(patterns):
-            _check(number, pattern, flags)
-        self._database = _database(
-            [pattern.encode() for pattern in patterns], flags | hyperscan.HS_FLAG_SOM_LEFTMOST, literal=False
-        )
+        self._databases = [
+            made
+            for start in range(0, len(patterns), TOGETHER)
+            for made in _compiled(patterns[start : start + TOGETHER], start)
+        ]
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
         data = text.encode("utf-8", "replace")
         longest: dict[tuple[int, int], int] = {}
         counted: dict[tuple[int, int], int] = {}
 
-        def on_match(number: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
+        def on_match(first: int, place: int, start: int, end: int, _flags: int, _context: object) -> bool | None:
+            number = first + place
             kept = (
                 longest if number < self._vital else counted
             )  # each end is told; the last one of a start is the whole
@@ -137,18 +140,27 @@ class _Expressions:
 
         try:
             with self._lock:
-                self._database.scan(data, match_event_handler=on_match)
+                for first, database in self._databases:
+                    database.scan(data, match_event_handler=partial(on_match, first))
         except hyperscan.ScanTerminated:
             raise Flood from None
         at = _counter(data)
         return [(number, at(start), at(end)) for (number, start), end in [*longest.items(), *counted.items()]]
 
 
-def _check(number: int, pattern: str, flags: int) -> None:
+def _compiled(patterns: Sequence[str], first: int) -> list[tuple[int, Any]]:
+    """Return databases of *patterns*, each with the number of its first one; *first* is that of all.
+
+    Where they are too large together, or one of them is wrong, each half is tried alone. Raises `BadPattern`.
+    """
+    flags = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_UCP | hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_SOM_LEFTMOST
     try:
-        _database([pattern.encode()], flags | hyperscan.HS_FLAG_SOM_LEFTMOST, literal=False)
+        return [(first, _database([pattern.encode() for pattern in patterns], flags, literal=False))]
     except (hyperscan.error, UnicodeEncodeError) as error:
-        raise BadPattern(number, str(error)) from None
+        if len(patterns) == 1:
+            raise BadPattern(first, str(error)) from None
+    half = len(patterns) // 2
+    return [*_compiled(patterns[:half], first), *_compiled(patterns[half:], first + half)]
 
 
 class _Fallback:

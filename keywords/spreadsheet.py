@@ -16,6 +16,7 @@ MOST_UNPACKED = 50 << 20
 """Bytes unpacked of one file, and characters in the cells of its sheet: cells may share one long text."""
 MOST_COLUMNS = 64
 CHUNK = 1 << 16
+BOOK = "xl/workbook.xml"
 STRINGS = "xl/sharedStrings.xml"
 
 _PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
@@ -100,7 +101,9 @@ class _Attributes(_Nothing):
 def _first_name(archive: _Archive) -> str:
     """Return where the first sheet lies."""
     sheets, relations = _Attributes("sheet"), _Attributes("Relationship")
-    archive.parse("xl/workbook.xml", sheets)
+    if not archive.has(BOOK):
+        raise BadSheet("is a zip archive of something else than a spreadsheet")
+    archive.parse(BOOK, sheets)
     archive.parse("xl/_rels/workbook.xml.rels", relations)
     if not sheets.found:
         raise BadSheet("has no sheet")

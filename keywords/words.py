@@ -22,13 +22,15 @@ SYMBOLS = 4
 class Table:
     """The terms of one fold by their literals, and every beginning that is shorter than its term."""
 
-    __slots__ = ("beginnings", "openings", "starts", "terms")
+    __slots__ = ("beginnings", "ends", "singles", "starts", "terms")
 
     def __init__(self) -> None:
         self.starts: set[str] = set()
         """The first characters of all terms."""
-        self.openings: set[str] = set()
-        """The first characters of all terms, up to `LOOK`, and what is shorter."""
+        self.ends: set[str] = set()
+        """The last three characters of each term, or all of it."""
+        self.singles = False
+        """Whether a term is one character."""
         self.beginnings: set[str] = set()
         self.terms: dict[str, tuple[Term, ...]] = {}
 
@@ -36,9 +38,15 @@ class Table:
         """Add a term."""
         literal = term.literal
         self.starts.add(literal[0])
-        self.openings.update(literal[:end] for end in range(1, min(LOOK, len(literal)) + 1))
+        self.ends.add(literal[-3:])
+        self.singles = self.singles or len(literal) == 1
         self.beginnings.update(literal[:end] for end in range(1, len(literal)))
         self.terms[literal] = (*self.terms.get(literal, ()), term)
+
+    def begun(self, place: int, longest: str) -> list[tuple[int, str]]:
+        """Return every beginning that a text ends with, whose *longest* stands at *place*, one character a place."""
+        shorter = ((place + cut, longest[cut:]) for cut in range(1, len(longest)) if longest[cut] in self.starts)
+        return [(place, longest), *(one for one in shorter if one[1] in self.beginnings)]
 
     def is_live(self, text: str, longest: int) -> bool:
         """Return whether *text* may end with the beginning of a term; none is longer than *longest*."""
@@ -55,6 +63,8 @@ class Words:
     def __init__(self, terms: Iterable[Term], rest: Callable[[], None] = lambda: None) -> None:
         self.squeezed = Table()
         self.spaced = Table()
+        self.openings: set[str] = set()
+        """The first characters of all spaced terms, up to `LOOK`, and what is shorter."""
         self.reach = 0
         """Characters before a term that an exception may need to see, symbols between them included; 0: none."""
         for number, term in enumerate(terms):
@@ -62,6 +72,8 @@ class Words:
                 rest()
             self.reach = max(self.reach, term.longest * SYMBOLS)
             (self.spaced if term.words else self.squeezed).enter(term)
+            if term.words:
+                self.openings.update(term.literal[:end] for end in range(1, min(LOOK, len(term.literal)) + 1))
         self.longest = max(map(len, (*self.squeezed.terms, *self.spaced.terms)), default=0)
         """Folded characters of the longest term."""
         self.any = bool(self.longest)
@@ -109,17 +121,17 @@ def is_wordless(text: str) -> bool:
     return True
 
 
-_SINGLE: set[str] = set()
+SINGLE: set[str] = set()
 
 
 def is_single(text: str) -> bool:
     """Return whether each character of *text*, which has some, is one in both folds, and none is of a word."""
-    if _SINGLE.issuperset(text):
+    if SINGLE.issuperset(text):
         return bool(text)
     for character in text:
         point = ord(character)
         if len(SQUEEZED[point]) != 1 or len(SPACED[point]) != 1 or is_word(SPACED[point]):
             return False
-        if len(_SINGLE) < MOST_REMEMBERED:
-            _SINGLE.add(character)
+        if len(SINGLE) < MOST_REMEMBERED:
+            SINGLE.add(character)
     return True

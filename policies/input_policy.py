@@ -20,11 +20,15 @@ MOST_HITS_SEEN = 50
 
 
 class Look(Enum):
-    """At what of a text is looked: itself, other readings of it that show hidden words, or all."""
+    """At what of a text is looked."""
 
     ALL = "all"
     PLAIN = "plain"
+    """Itself."""
     HIDDEN = "hidden"
+    """Other readings of it that show hidden words, those of its payloads aside."""
+    DECODED = "decoded"
+    """All readings of a text that is a payload of what was said."""
 
 
 class InputPolicy(Protocol):
@@ -77,6 +81,8 @@ class Keywords:
         try:
             if look is Look.HIDDEN:
                 hits = library.find_hidden(utterance.text)
+            elif look is Look.DECODED:
+                hits = library.find_decoded(utterance.text)
             else:
                 hits = library.find(utterance.text, Direction.IN, hidden=look is Look.ALL)
         except Flood:

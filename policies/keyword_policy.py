@@ -60,4 +60,6 @@ def verdict(hits: Sequence[Hit], *, judged: bool) -> Verdict:
         then = Then.REFUSE
     elif first.entry.action is Action.JUDGE and judged:
         then = Then.JUDGE
-    return Verdict(then, first.entry.risk, evidence(order))
+    refusing = frozenset(hit.entry.risk for hit in hits if hit.entry.action is Action.BLOCK)
+    noticed = frozenset(hit.entry.risk for hit in hits)
+    return Verdict(then, first.entry.risk, evidence(order), refusing, noticed)

@@ -1,11 +1,18 @@
 """What a refusal says: polite, without the words that caused it."""
 
-from policies.strikes import Standing
+from policies.strikes import BY_HAND, IN_A_DAY, IN_A_ROW
 from policies.verdict import Verdict
 
 REFUSED = "抱歉，这个问题我无法回答。如果您有其他问题，我很乐意帮助您。"
 CUT = "抱歉，以下内容无法继续提供。"
-SUSPENDED = "由于您多次输入违反使用规定的内容，服务已暂停。如有异议，请联系管理员申诉。"
+BANNED = 0
+"""In place of what a suspension is for: somebody has banned the person."""
+REASONS = {
+    IN_A_ROW: "由于您连续多次输入违反使用规定的内容",
+    IN_A_DAY: "由于您在一天内多次输入违反使用规定的内容",
+    BY_HAND: "经管理员审核",
+    BANNED: "经管理员审核",
+}
 
 
 def refusal(verdict: Verdict) -> str:
@@ -20,7 +27,10 @@ def cut(verdict: Verdict) -> str:
     return CUT
 
 
-def suspension(standing: Standing) -> str:
-    """Return the answer to a person who is suspended."""
-    del standing
-    return SUSPENDED
+def suspension(why: int, end: str | None, contact: str) -> str:
+    """Return the answer to a person who is suspended or banned.
+
+    *why* is one of `REASONS`, *end* the moment at which it is over, None: not set; *contact* says where to complain.
+    """
+    over = f"，恢复时间：{end}（北京时间）" if end is not None else ""
+    return f"抱歉，{REASONS[why]}，现已暂停为您提供服务{over}。如有异议，{contact}。"

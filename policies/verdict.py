@@ -30,6 +30,10 @@ class Verdict:
     action: Action
     risk: str | None = None
     evidence: tuple[Evidence, ...] = ()
+    refusing: frozenset[str] = frozenset()
+    """Every risk for which the text is refused."""
+    noticed: frozenset[str] = frozenset()
+    """Every risk that was found, these among them."""
 
     @property
     def refused(self) -> bool:

@@ -9,7 +9,8 @@ from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
 from gateway.keyword_fields import LARGEST_ID, Reason
 from gateway.keyword_trials import DRAFT, LIVE
-from gateway.keyword_versions import LONGEST_CANARY_MINUTES, differences
+from gateway.keyword_versions import LONGEST_CANARY_MINUTES, UnknownVersion, differences
+from gateway.problems import Problem
 from keywords.entry import Direction
 
 router = APIRouter(prefix="/admin/keywords", tags=["keywords"])
@@ -71,6 +72,9 @@ class Calibration(Strict):
     mine: Annotated[str, Field(max_length=8)] | None = Field(
         None, description="Enter, as `judge` under this risk, phrases that inducing texts have and harmless ones lack."
     )
+    force: Reason | None = Field(
+        None, description="Why fewer texts count than before, or than imported entries need to act; kept in note."
+    )
 
 
 @router.post("/versions", status_code=201)
@@ -106,7 +110,12 @@ async def diff(
 ) -> dict[str, Any]:
     """List what *n* has otherwise than *against*: added, removed, changed."""
     trials = keywords(request).trials
-    found = differences(await trials.entries(against), await trials.entries(n))
+    new = await trials.entries(n)
+    try:
+        old = await trials.entries(against)
+    except UnknownVersion as error:
+        raise Problem(404, str(error), param="against", code="not_found") from None
+    found = differences(old, new)
     rest = [difference.document() for difference in found if difference.id > after][: limit + 1]
     return {**page(rest, limit, "id"), "n": n, "against": against, "differences": len(found)}
 
@@ -178,7 +187,9 @@ async def calibrate(
     """Measure each entry of the draft on harmless texts, store that, and propose an action for each."""
 
     async def work() -> dict[str, Any]:
-        return await keywords(request).trials.calibrate(how.texts, how.inducing, apply=how.apply, mine=how.mine)
+        return await keywords(request).trials.calibrate(
+            how.texts, how.inducing, apply=how.apply, mine=how.mine, force=how.force
+        )
 
     asked = ["keywords.calibrate", how.model_dump()]
     answer: dict[str, Any] = await repeatable(request, response, key, asked, work)

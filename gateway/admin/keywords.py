@@ -1,5 +1,6 @@
 """`/admin/keywords/entries`, `/import`, `/export`: the draft of the keyword library."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -7,19 +8,21 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import PlainValidator
 
 from gateway.admin.idempotency import once
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.services import KeywordServices
-from gateway.keyword_fields import LARGEST_ID, EntryChanges, Line, NewEntry, Reason
+from gateway.keyword_bulk import remove_source
+from gateway.keyword_fields import LARGEST_ID, EntryChanges, File, NewEntry, Removal, Search, faults_of
 from gateway.keyword_files import MOST_BYTES, Format, take_in, written
-from gateway.keyword_store import EntryInvalid, Filter, TermTaken, UnknownEntry
+from gateway.keyword_store import EntryInvalid, TermTaken, UnknownEntry
 from gateway.keyword_trials import DRAFT, LIVE, Version, warnings
 from gateway.keyword_versions import NotNow, UnknownVersion
 from gateway.problems import Problem, invalid
-from keywords.entry import LONGEST_TERM, Action, Entry, Match
+from keywords.entry import Entry
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/admin/keywords", tags=["keywords"])
 
 IMPORT_PATH = "/admin/keywords/import"
@@ -40,51 +43,16 @@ def _version(value: object) -> Version:
 AnyVersion = Annotated[Version, PlainValidator(_version, json_schema_input_type=Version)]
 
 
-class Search(BaseModel):
-    """Which entries are listed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    after: Annotated[int, Field(ge=0, le=LARGEST_ID, description="The last id of the page before.")] = 0
-    q: str | None = Field(None, max_length=LONGEST_TERM, description="Part of the term.")
-    risk: str | None = Field(None, max_length=8)
-    action: Action | None = None
-    match: Match | None = None
-    tag: str | None = Field(None, max_length=64)
-    source: str | None = Field(None, max_length=200)
-
-    def filter(self) -> Filter:
-        """Return the conditions."""
-        return Filter(**self.model_dump(exclude={"limit", "after"}))
-
-
-class File(BaseModel):
-    """What an imported file does not say itself."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, max_length=200, description="Its ending says its form.")]
-    risk: Annotated[str, Field(max_length=8, description="Of rows that name none.")]
-    source: Line = ""
-    licence: Line = ""
-    keep_actions: Reason | None = Field(None, description="Why the file's own actions count; else none does.")
-
-
 def problem(error: Exception) -> Problem:
     """Return one of the library's refusals as the client reads it."""
+    found = faults_of(error)
+    field, reason = found[0]
     match error:
-        case EntryInvalid():
-            return invalid(f"`{error.field}`: {error}.", error.field)
-        case TermTaken():
-            return Problem(409, str(error), param="term", code="conflict")
-        case UnknownEntry():
-            return Problem(404, str(error), param="id", code="not_found")
-        case UnknownVersion():
-            return Problem(404, str(error), param="version", code="not_found")
-        case NotNow():
-            return Problem(409, str(error), param="version", code="conflict")
-    return invalid(f"`texts`: {error}.", "texts")
+        case TermTaken() | NotNow():
+            return Problem(409, reason, param=field, code="conflict")
+        case UnknownEntry() | UnknownVersion():
+            return Problem(404, reason, param=field, code="not_found")
+    return invalid(" ".join(f"`{field}`: {reason}." for field, reason in found), field)
 
 
 def keywords(request: Request) -> KeywordServices:
@@ -139,6 +107,15 @@ async def _with_findings(request: Request, record: dict[str, Any], entry: Entry)
     return {**record, "warnings": warnings(entry), "would_have_hit": hit}
 
 
+@router.delete("/entries")
+async def delete_source(request: Request, which: Annotated[Removal, Query()]) -> dict[str, Any]:
+    """Take all entries of one source out of the draft; frozen versions keep them."""
+    found = await remove_source(keywords(request).store, which.source, dry=which.dry_run)
+    if found["removed"]:
+        log.info("%s removed %d keyword entries of a source: %s", request.state.admin, found["entries"], which.why)
+    return {**found, "why": which.why}
+
+
 @router.get("/entries/{entry_id}")
 async def show(request: Request, entry_id: Id) -> dict[str, Any]:
     """Show one entry."""
@@ -165,12 +142,11 @@ async def delete(request: Request, entry_id: Id) -> dict[str, Any]:
 async def import_file(
     request: Request, response: Response, file: Annotated[File, Query()], key: IdempotencyKey = None
 ) -> dict[str, Any]:
-    """Enter a word list (text, csv or xlsx as the body); its entries only observe until they are measured."""
+    """Enter a word list (text, csv, xlsx or JSON lines); its entries only observe until they are measured."""
     data = await _body(request)
 
     async def work() -> dict[str, Any]:
-        given = {**file.model_dump(), "source": file.source or file.name}
-        return await take_in(keywords(request).store, data, **given, by=request.state.admin)
+        return await take_in(keywords(request).store, data, **file.model_dump(), by=request.state.admin)
 
     asked = ["keywords.import", file.model_dump(), sha256(data).hexdigest()]
     answer: dict[str, Any] = await repeatable(request, response, key, asked, work)
@@ -194,7 +170,7 @@ async def export(
     form: Annotated[Format, Query(alias="format")] = "csv",
     version: Annotated[AnyVersion, Query()] = DRAFT,
 ) -> StreamingResponse:
-    """Write the draft or a version as a file: csv, which `/import` takes, or JSON lines."""
+    """Write the draft or a version as a file that `/import` takes: csv or JSON lines."""
     entries = await keywords(request).trials.entries(version)
     media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
     headers = {"content-disposition": f'attachment; filename="keywords-{version}.{form}"'}

@@ -6,8 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.audit.entries import Strike
 from gateway.keys import Caller
+from gateway.people.standing import NOBODY, Standing
+from policies.utterance import NOTHING_SAID, Utterance
 from policies.verdict import CLEAN, Evidence, Verdict
+
+VIOLATION, CLEAN_WORDS = "violation", "clean"
+"""What the strike rule is told of an utterance."""
 
 
 class Outcome(StrEnum):
@@ -56,7 +62,20 @@ class Turn:
     """The same moment on the monotonic clock, for durations."""
     id: str = field(default_factory=new_id)
     """The content id: header ``X-Content-Id`` and audit row."""
-    person: str | None = None
+    address: str = ""
+    """Of the client, or of the proxy that it came by."""
+    user: str = ""
+    """The person as the client calls them; empty: nobody is named."""
+    standing: Standing = NOBODY
+    """Of the person, as the turn began."""
+    utterance: Utterance = NOTHING_SAID
+    counts: str = ""
+    """`VIOLATION` or `CLEAN_WORDS`, where the strike rule is told of the utterance."""
+    strike: Strike | None = None
+    """What came of that."""
+    answer: str = ""
+    """What the person was sent of the answer; of several choices, one after the other."""
+    finish_reason: str = ""
     model: str = ""
     """Public model name; empty while it is not known to exist."""
     asked_model: str = ""
@@ -75,6 +94,8 @@ class Turn:
     """Spent in the gateway itself, the engine's time excluded."""
     accepted: bool = False
     """Whether the first of the two records is written."""
+    recorded: Verdict = CLEAN
+    """The verdict that is on record so far."""
 
 
 class Audit(Protocol):
@@ -83,15 +104,21 @@ class Audit(Protocol):
     async def accepted(self, turn: Turn) -> None:
         """Record that a turn has begun; before the first byte to the client, pings included."""
 
+    async def judged(self, turn: Turn) -> None:
+        """Record that the judge has refused an utterance, before it is counted."""
+
     async def finished(self, turn: Turn) -> None:
         """Record how a turn ended; before ``[DONE]`` or the last byte of a whole answer."""
 
 
 class Unrecorded:
-    """Writes nothing: stands here until the log does."""
+    """Writes nothing: where the log is switched off, to measure what it costs."""
 
     async def accepted(self, turn: Turn) -> None:
         turn.accepted = True
+
+    async def judged(self, turn: Turn) -> None:
+        del turn
 
     async def finished(self, turn: Turn) -> None:
         del turn

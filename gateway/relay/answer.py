@@ -18,7 +18,7 @@ from gateway.relay.stream import AnswerStream
 from gateway.relay.whole import WholeAnswer
 from gateway.relay.wire import Request
 from keywords.entry import Direction
-from policies import keyword_policy, refusals
+from policies import answer_judge, keyword_policy, refusals
 
 AFTER_FINISH_SECONDS = 5.0
 """How long is waited for usage and [DONE] once an engine has finished every choice."""
@@ -76,12 +76,13 @@ class Answer:
                 self.turn.verdict, self.turn.outcome = answer.cut, Outcome.CUT
             if usage is None:
                 usage = await counting.usage(self.lease, self.request, answer.text)
+            self.turn.answer = answer.text
             await self._observe([answer.text])
         self._note_usage(usage)
         out = answer.encode(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
         self.turn.added_seconds += time.perf_counter() - arrived
-        await self.stages.audit.finished(self.turn)
+        await self.stages.finished(self.turn)
         self.reply.start(200, [*replies.JSON_HEADERS, *self._headers()], len(out))
         self.reply.finish(out)
 
@@ -123,10 +124,11 @@ class Answer:
         texts = ["".join(said) for said in answer.said.values()]
         if usage is None:
             usage = await counting.usage(self.lease, self.request, "".join(texts), at_least=answer.text_chunks)
+        self.turn.answer = "\n".join(texts) if len(texts) > 1 else texts[0] if texts else ""
         await self._observe(texts)
         self._note_usage(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
-        await self.stages.audit.finished(self.turn)
+        await self.stages.finished(self.turn)
         self._start_stream()
         self.reply.finish(out + answer.end(usage))
         await self._read_to_end()
@@ -212,9 +214,12 @@ class Answer:
         """Count what an answer holds that neither cut nor masked it."""
         if not self.stages.policy.observes:
             return
-        hits = await screening.observed(self.stages.policy, texts, Direction.OUT)
-        if hits:
-            self.turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.ANSWER)
+        for text in texts:
+            hits = await screening.observed(self.stages.policy, (text,), Direction.OUT)
+            if hits:
+                self.turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.ANSWER)
+            if asked := answer_judge.sentences(text, hits):
+                self.turn.observed += (await self.stages.answer_judge.judge_answer(asked)).evidence
 
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:

@@ -1,7 +1,7 @@
 """The parts of an engine's answer that the relay reads, typed; msgspec skips all else at no cost."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,11 +17,19 @@ class Function(msgspec.Struct):
     arguments: str | None = None
 
 
+class Custom(msgspec.Struct):
+    """A call of a tool that takes any text."""
+
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolCall(msgspec.Struct):
     """One tool call of a message."""
 
     index: int | None = None
     function: Function | None = None
+    custom: Custom | None = None
 
 
 class Message(msgspec.Struct):
@@ -30,6 +38,7 @@ class Message(msgspec.Struct):
     content: str | msgspec.UnsetType | None = msgspec.UNSET
     reasoning_content: str | None = None
     reasoning: str | None = None
+    thinking: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
@@ -64,6 +73,9 @@ class Chunk(msgspec.Struct):
 
 decode = msgspec.json.Decoder(Chunk).decode
 
+SPELLED = frozenset({"reasoning_content", "reasoning", "content", "refusal"})
+"""Lists of tokens in the log probabilities of chats."""
+
 
 def texts(choice: Choice) -> Iterator[tuple[str, str]]:
     """Yield (channel, text) for each text-bearing field of *choice*, in the order of their saying; each channel once.
@@ -79,6 +91,8 @@ def texts(choice: Choice) -> Iterator[tuple[str, str]]:
         yield "reasoning_content", message.reasoning_content
     if message.reasoning:
         yield "reasoning", message.reasoning
+    if message.thinking:
+        yield "thinking", message.thinking
     if message.content:
         yield "content", message.content
     if message.refusal:
@@ -95,6 +109,10 @@ def _call_texts(calls: list[ToolCall]) -> Iterator[tuple[str, str]]:
         raise EngineBroken("The engine sent two tool calls under one index.")
     for number, call in zip(numbers, calls, strict=True):
         yield from _function_texts(f"tool_calls.{number}", call.function)
+        if call.custom is not None and call.custom.name:
+            yield f"tool_calls.{number}.custom.name", call.custom.name
+        if call.custom is not None and call.custom.input:
+            yield f"tool_calls.{number}.custom.input", call.custom.input
 
 
 def _function_texts(prefix: str, function: Function | None) -> Iterator[tuple[str, str]]:
@@ -107,24 +125,46 @@ def _function_texts(prefix: str, function: Function | None) -> Iterator[tuple[st
 def tokens(logprobs: Any) -> tuple[str, list[str]]:
     """Return the text that log probabilities spell, and the other tokens that they name.
 
-    Chats have lists of ``{"token": …, "top_logprobs": […]}``, completions lists side by side.
+    Chats have lists of ``{"token": …, "bytes": …, "top_logprobs": […]}``, completions lists side by side. Bytes must
+    spell their token, and nothing else may be in them that says something: else what is returned is nobody's text.
     """
     try:
         return _tokens(logprobs)
-    except (AttributeError, TypeError):  # in no shape that is known: nothing can be said for them
+    except (AttributeError, KeyError, TypeError, ValueError):  # in no shape that is known: nothing can be said for them
         return "\0", []
 
 
 def _tokens(logprobs: dict[str, Any]) -> tuple[str, list[str]]:
-    said: list[str] = [token for token in logprobs.get("tokens") or () if isinstance(token, str)]
+    said: list[str] = []
     others: list[str] = []
-    for top in logprobs.get("top_logprobs") or ():
-        others += list(top or ())
-    for name in ("reasoning_content", "reasoning", "content", "refusal"):
-        for entry in logprobs.get(name) or ():
-            said.append(str(entry.get("token")))
-            others += [str(top.get("token")) for top in entry.get("top_logprobs") or ()]
+    for name, entries in logprobs.items():
+        if name == "tokens":
+            said += entries or ()
+        elif name == "top_logprobs":
+            for top in entries or ():
+                _check_numbers((top or {}).values())
+                others += top or ()
+        elif name in SPELLED:
+            for entry in entries or ():
+                said.append(_token(entry))
+                others += map(_token, entry.get("top_logprobs") or ())
+        else:
+            _check_numbers(entries or ())
     return "".join(said), others
+
+
+def _token(entry: dict[str, Any]) -> str:
+    token: str = entry["token"]
+    spelled = entry.get("bytes")
+    if spelled is not None and bytes(spelled) != token.encode():
+        raise ValueError("bytes that spell another token")
+    _check_numbers(value for name, value in entry.items() if name not in {"token", "bytes", "top_logprobs"})
+    return token
+
+
+def _check_numbers(values: Iterable[Any]) -> None:
+    if not all(value is None or isinstance(value, int | float) for value in values):
+        raise TypeError("more than numbers")
 
 
 def put(choice: dict[str, Any], channel: str, text: str) -> None:
@@ -135,23 +175,21 @@ def put(choice: dict[str, Any], channel: str, text: str) -> None:
     message = choice.setdefault("message" if "message" in choice else "delta", {})
     head, *rest = channel.split(".")
     if head == "tool_calls":
-        number, field = int(rest[0]), rest[1]
-        _function_of(message.setdefault("tool_calls", []), number)[field] = text
+        call = _call_of(message.setdefault("tool_calls", []), int(rest[0]))
+        kind, field = ("function", *rest[1:])[-2:]
+        call.setdefault(kind, {})[field] = text
     elif head == "function_call":
         message.setdefault("function_call", {})[rest[0]] = text
     else:
         message[head] = text
 
 
-def _function_of(calls: list[dict[str, Any]], number: int) -> dict[str, Any]:
+def _call_of(calls: list[dict[str, Any]], number: int) -> dict[str, Any]:
     for position, call in enumerate(calls):
         if call.get("index", position) == number:
-            break
-    else:
-        call = {"index": number}
-        calls.append(call)
-    function: dict[str, Any] = call.setdefault("function", {})
-    return function
+            return call
+    calls.append({"index": number})
+    return calls[-1]
 
 
 class ModelName:

@@ -1,7 +1,7 @@
 """`POST /v1/moderations` in OpenAI's form, answered by the input policy: for clients that ask before they ask."""
 
 import asyncio
-import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,11 @@ from policies.utterance import Utterance
 from policies.verdict import Verdict
 
 MODEL = "safety-gateway"
+ROUTE = "moderations"
+PATH = "/v1/moderations"
 MOST_TEXTS = 1_000
+MOST_CHARACTERS = 1_000_000
+"""Of all texts together: some seconds of work, in small parts."""
 
 
 class _Part(msgspec.Struct):
@@ -34,11 +38,16 @@ def read(raw: bytes) -> list[str]:
         asked = msgspec.convert(wire.parse(raw), _Asked)
     except msgspec.ValidationError as error:
         raise wire.misshaped(str(error)) from None
-    if isinstance(asked.input, str):
-        return [asked.input]
-    if not 1 <= len(asked.input) <= MOST_TEXTS:
+    texts = [asked.input] if isinstance(asked.input, str) else _texts(asked.input)
+    if sum(map(len, texts)) > MOST_CHARACTERS:
+        raise invalid(f"`input` has more than {MOST_CHARACTERS} characters.", "input", "body_too_large")
+    return texts
+
+
+def _texts(parts: list[str | _Part]) -> list[str]:
+    if not 1 <= len(parts) <= MOST_TEXTS:
         raise invalid(f"`input` must hold 1 to {MOST_TEXTS} texts.", "input")
-    return [_text(number, part) for number, part in enumerate(asked.input)]
+    return [_text(number, part) for number, part in enumerate(parts)]
 
 
 def _text(number: int, part: str | _Part) -> str:
@@ -49,25 +58,28 @@ def _text(number: int, part: str | _Part) -> str:
     return part.text
 
 
-async def answer(raw: bytes, policy: InputPolicy) -> dict[str, Any]:
+async def answer(raw: bytes, policy: InputPolicy, content_id: str) -> dict[str, Any]:
     """Return what the policy says of each text. Nobody is struck for it: no person is named."""
     results, looked_at = [], 0
     for text in read(raw):
-        results.append(_result(await screening.judged(policy, Utterance(text))))
+        results.append(_result([verdict async for verdict in screening.verdicts(policy, Utterance(text))]))
         looked_at += len(text)
         if looked_at > screening.SLICE:
             looked_at = 0
             await asyncio.sleep(0)
-    return {"id": f"modr-{secrets.token_hex(12)}", "model": MODEL, "results": results}
+    return {"id": f"modr-{content_id}", "model": MODEL, "results": results}
 
 
-def _result(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict in OpenAI's form, with the 31 risks for categories. A list knows no shades: 1, 0.5 or 0."""
-    score = 1.0 if verdict.refused else 0.5 if verdict.evidence else 0.0
-    scores = {risk: score if risk == verdict.risk else 0.0 for risk in RISKS}
+def _result(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return what was found in a text in OpenAI's form, with the 31 risks for categories.
+
+    A list knows no shades: a risk scores 1 where it is refused for, 0.5 where it was noticed, else 0.
+    """
+    refusing = frozenset[str]().union(*(verdict.refusing for verdict in verdicts))
+    noticed = frozenset[str]().union(*(verdict.noticed for verdict in verdicts))
     return {
-        "flagged": verdict.refused,
-        "categories": {risk: verdict.refused and risk == verdict.risk for risk in RISKS},
-        "category_scores": scores,
-        "category_applied_input_types": {risk: ["text"] if risk == verdict.risk else [] for risk in RISKS},
+        "flagged": any(verdict.refused for verdict in verdicts),
+        "categories": {risk: risk in refusing for risk in RISKS},
+        "category_scores": {risk: 1.0 if risk in refusing else 0.5 if risk in noticed else 0.0 for risk in RISKS},
+        "category_applied_input_types": {risk: ["text"] if risk in noticed else [] for risk in RISKS},
     }

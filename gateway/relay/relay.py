@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
+
+import msgspec
 
 from gateway.audit.record import Turn
 from gateway.keys import NOBODY, KeyRing
 from gateway.problems import Problem
+from gateway.relay import moderations, replies, wire
 from gateway.relay import turn as path
-from gateway.relay import wire
 from gateway.relay.message import HttpReply, Incoming
 from gateway.relay.stages import Stages
 from gateway.relay.wire import Route
@@ -33,16 +36,38 @@ class Relay:
 
     async def answer(self, route: Route, incoming: Incoming, reply: HttpReply) -> None:
         """Answer one request. A client that leaves cancels all that is done for it."""
-        turn = Turn(NOBODY, route.name, time.time())
+
+        async def work(turn: Turn, stages: Stages) -> None:
+            request = wire.read(route, incoming.body, remote_images=turn.caller.allows_remote_images)
+            turn.asked_model, turn.stream = request.model, request.stream
+            user = incoming.user.decode("utf-8", "replace") if incoming.user is not None else None
+            await path.run(turn, request, user, stages, reply)
+
+        await self._turn(route.name, incoming, reply, work)
+
+    async def moderate(self, incoming: Incoming, reply: HttpReply) -> None:
+        """Say what the input policy says of each text; a turn like the others, that needs no engine."""
+
+        async def work(turn: Turn, stages: Stages) -> None:
+            turn.model = moderations.MODEL
+            found = await moderations.answer(incoming.body, stages.policy, turn.id)
+            body = msgspec.json.encode(found)
+            reply.start(200, [*replies.JSON_HEADERS, replies.content_id(turn.id)], len(body))
+            reply.finish(body)
+
+        await self._turn(moderations.ROUTE, incoming, reply, work)
+
+    async def _turn(
+        self, name: str, incoming: Incoming, reply: HttpReply, work: Callable[[Turn, Stages], Awaitable[None]]
+    ) -> None:
+        """Do *work* for whoever has a key, and count the turn, however it ends."""
+        turn = Turn(NOBODY, name, time.time())
         stages = self.parts.stages
         failure: BaseException | None = None
         try:
             turn.caller = self.parts.ring.caller(incoming.authorization, turn.started)
             self.check_ready()
-            request = wire.read(route, incoming.body, remote_images=turn.caller.allows_remote_images)
-            turn.asked_model, turn.stream = request.model, request.stream
-            user = incoming.user.decode("utf-8", "replace") if incoming.user is not None else None
-            await path.run(turn, request, user, stages, reply)
+            await work(turn, stages)
         except asyncio.CancelledError as error:
             stopping = Problem(503, "The gateway is stopping.", kind="server_error", code="stopping", retry_after=5)
             failure = error if reply.client_gone else stopping

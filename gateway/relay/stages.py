@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from backends.pool import Pool
-from gateway.audit.record import Audit
+from gateway.audit.record import CLEAN_WORDS, Audit, Outcome, Turn
 from gateway.labels import Labels
 from gateway.metrics import Metrics
+from gateway.people.rules import Strikes
 from gateway.people.standing import Standings
 from gateway.settings import Limits, Timeouts
+from policies.answer_judge import AnswerJudge, Unjudged
 from policies.input_policy import InputPolicy
 from policies.stream_guard import StreamGuard
 
@@ -49,3 +51,14 @@ class Stages:
     limits: Limits
     timeouts: Timeouts
     labels: Labels = field(default_factory=Labels)
+    answer_judge: AnswerJudge = field(default_factory=Unjudged)
+    strikes: Strikes = field(default_factory=Strikes)
+
+    async def finished(self, turn: Turn) -> None:
+        """Put the end of a turn on record, before its last byte leaves; a clean utterance counts with it.
+
+        An answer that was cut is neither a strike nor clean: nobody can tell whose fault it was.
+        """
+        if turn.counts == CLEAN_WORDS and turn.outcome is not Outcome.CUT:
+            turn.strike = await self.standings.count(turn.standing, turn.utterance.id, violation=False)
+        await self.audit.finished(turn)

@@ -12,6 +12,7 @@ from backends.errors import EngineBroken
 from gateway.relay import chunks
 from gateway.relay.chunks import Choice, Chunk, ModelName
 from gateway.relay.documents import decoded
+from gateway.relay.fields import Fields
 from gateway.relay.replies import engine_problem, event
 from gateway.relay.usual import Usual, learn
 from policies.stream_guard import Step, StreamGuard
@@ -25,7 +26,7 @@ LESSONS = 8
 
 
 LABELLED = frozenset({"stop", "length"})
-"""Ends of a text; a tool call is none."""
+"""Ends of a text; a tool call is none, though some engines end one with ``stop``."""
 
 Writes = dict[str, str]
 """What leaves of one choice in one chunk: channel → text."""
@@ -39,11 +40,13 @@ class AnswerStream:
     """
 
     __slots__ = (
+        "_called",
         "_last_payload",
         "_lessons",
         "cut",
         "done_seen",
         "expected",
+        "fields",
         "finished",
         "guard",
         "label",
@@ -61,6 +64,7 @@ class AnswerStream:
         self.name = ModelName(asked_model)
         self.expected = choices
         self.guard = guard
+        self.fields = Fields(guard)
         self.finished: set[int] = set()
         self.done_seen = False
         self.cut: Verdict | None = None
@@ -74,6 +78,8 @@ class AnswerStream:
         self.usual: Usual | None = None
         """What the last chunk had in common with the next ones, as far as it could be told."""
         self._lessons = LESSONS
+        self._called: set[int] = set()
+        """Choices that have called a tool."""
 
     @property
     def complete(self) -> bool:
@@ -124,6 +130,8 @@ class AnswerStream:
         if b"\n" in payload:  # several data lines; between JSON tokens a blank says the same
             payload = payload.replace(b"\n", b" ")
         chunk = _chunk(payload)
+        if (kept := self.fields.kept(payload)) is not payload:
+            payload, chunk = kept, _chunk(kept)
         if chunk.usage is not None:
             self.usage, self.tokens = self.name.restore(payload, chunk.model), chunk.usage
         if not chunk.choices:
@@ -154,12 +162,11 @@ class AnswerStream:
         changes: dict[int, Writes] = {}
         changed = False
         for position, choice in enumerate(choices):
-            if not 0 <= choice.index < self.expected:
-                raise EngineBroken(f"The engine sent a choice {choice.index}, of {self.expected} that were asked for.")
+            self._check(choice)
             writes = changes[position] = {}
-            if choice.message is not None:
-                raise EngineBroken("The engine sent a whole message in a stream.")
             for channel, text in chunks.texts(choice):
+                if "." in channel:
+                    self._called.add(choice.index)
                 if choice.index in self.finished:
                     raise EngineBroken("The engine went on with an answer that it had finished.")
                 self.text_chunks += 1
@@ -175,10 +182,17 @@ class AnswerStream:
                 changed = changed or not self.guard.allows("".join(writes.values()), *chunks.tokens(choice.logprobs))
         return changes if changed else None
 
+    def _check(self, choice: Choice) -> None:
+        if not 0 <= choice.index < self.expected:
+            raise EngineBroken(f"The engine sent a choice {choice.index}, of {self.expected} that were asked for.")
+        if choice.message is not None:
+            raise EngineBroken("The engine sent a whole message in a stream.")
+
     def _finish(self, choice: Choice, writes: Writes) -> bool:
         """End a choice: its label, and what was held of it; return whether that changes the chunk."""
         changed = False
-        if self.label and choice.finish_reason in LABELLED and self.said.get(choice.index):
+        labelled = choice.finish_reason in LABELLED and choice.index not in self._called
+        if self.label and labelled and self.said.get(choice.index):
             channel = "content" if choice.text is None else "text"
             step = self.guard.feed(choice.index, channel, self.label)
             self._take(step, choice.index, channel, writes)

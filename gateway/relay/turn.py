@@ -1,25 +1,30 @@
 """The path of one request, from who is speaking to the last byte."""
 
 import asyncio
+import contextlib
 import logging
 import time
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 from backends.errors import UnknownModel
 from gateway import problems
-from gateway.audit.record import Outcome, Turn
+from gateway.audit.errors import AuditUnavailable
+from gateway.audit.record import CLEAN_WORDS, VIOLATION, Outcome, Turn
 from gateway.problems import ENGINE, INTERNAL, Problem, invalid
 from gateway.relay import identity, replies, screening
 from gateway.relay.answer import Answer, joins
-from gateway.relay.identity import Person
 from gateway.relay.stages import Reply, Stages
 from gateway.relay.wire import Request
 from keywords.entry import Direction
 from policies import keyword_policy, refusals
+from policies.strikes import UNTIL_LIFTED
 from policies.surroundings import surroundings
-from policies.verdict import Verdict
+from policies.verdict import Action, Verdict
 
 log = logging.getLogger(__name__)
 
+SHANGHAI = timezone(timedelta(hours=8))
 CAN = {"generate": "chat or complete", "embed": "embed", "rerank": "rerank"}
 """Tasks of an endpoint, in words."""
 
@@ -27,18 +32,20 @@ CAN = {"generate": "chat or complete", "embed": "embed", "rerank": "rerank"}
 async def run(turn: Turn, request: Request, user_header: str | None, stages: Stages, reply: Reply) -> None:
     """Answer one request. Raises what `problems.of` knows; being cancelled frees the engine at once."""
     person = identity.person(turn.caller, request, user_header)
-    turn.person = person.id if person else None
+    turn.user, turn.utterance = person.id if person else "", request.utterance
     turn.model = _allowed_model(turn, request, stages)
-    standing = await stages.standings.check(person, turn.started)
-    if standing.suspended(turn.started):
+    turn.standing = await stages.standings.check(person, turn.started, exempt=turn.caller.exempt)
+    if turn.standing.closed_until is not None:
         turn.outcome = Outcome.SUSPENDED
-        await _refuse(turn, request, stages, reply, refusals.suspension(standing))
+        await _refuse(turn, request, stages, reply, _suspension(turn, stages))
         return
-    turn.verdict = await screening.judged(stages.policy, request.utterance)
+    turn.verdict = await _screened(turn, request, stages)
     if turn.verdict.refused:
-        await _strike(turn, request, stages, reply, person)
+        await _strike(turn, request, stages, reply)
         return
-    async with stages.pool.lease(turn.model, turn.person or "") as lease, _Judging(turn, request, stages) as judged:
+    if turn.standing.state.row and request.utterance.counts:
+        turn.counts = CLEAN_WORDS
+    async with stages.pool.lease(turn.model, turn.standing.id) as lease, _Judging(turn, request, stages) as judged:
         turn.replica = lease.endpoint.replica
         joined = joins(request, lease.endpoint)
         await lease.ask(request.route.path, request.for_engine(lease.endpoint.served_name, joined=joined), turn.id)
@@ -50,9 +57,8 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
         turn.verdict = await judged if judged is not None else turn.verdict
         if turn.verdict.refused:
             lease.close()
-            await _strike(turn, request, stages, reply, person)
+            await _strike(turn, request, stages, reply)
             return
-        await stages.standings.record(person, request.utterance.id, turn.verdict)
         answer = Answer(turn, request, stages, reply, lease, asked)
         await (answer.stream() if request.stream else answer.whole())
 
@@ -70,6 +76,14 @@ def _allowed_model(turn: Turn, request: Request, stages: Stages) -> str:
         can = " and ".join(CAN[known] for known in tasks)
         raise invalid(f"The model `{request.model}` cannot {CAN[task]}; it can {can}.", "model", "model_not_suited")
     return model
+
+
+async def _screened(turn: Turn, request: Request, stages: Stages) -> Verdict:
+    """Return the verdict on the newest words; of a key that indexes documents, nothing follows from theirs."""
+    verdict = await screening.judged(stages.policy, request.utterance)
+    if not request.route.generates and turn.caller.embeddings_guard == "observe":
+        return replace(verdict, action=Action.PASS)
+    return verdict
 
 
 async def _observe(turn: Turn, request: Request, stages: Stages) -> None:
@@ -97,20 +111,42 @@ class _Judging:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-async def _strike(turn: Turn, request: Request, stages: Stages, reply: Reply, person: Person | None) -> None:
-    """Count the violation, then refuse."""
+async def _strike(turn: Turn, request: Request, stages: Stages, reply: Reply) -> None:
+    """Put the violation on record, count it, then refuse: a count that is lost is made up for from the record."""
     turn.outcome = Outcome.REFUSED
-    await stages.standings.record(person, request.utterance.id, turn.verdict)
+    turn.counts = VIOLATION if await _to_blame(turn, request, stages) else ""
+    await (stages.audit.judged(turn) if turn.accepted else stages.audit.accepted(turn))
+    if turn.counts:
+        turn.strike = await stages.standings.count(turn.standing, request.utterance.id, violation=True)
     await _refuse(turn, request, stages, reply, refusals.refusal(turn.verdict))
+
+
+async def _to_blame(turn: Turn, request: Request, stages: Stages) -> bool:
+    """Return whether the person's own words, without what Dify put around them, are a violation."""
+    utterance = request.utterance
+    if not (turn.standing.counted and utterance.counts and stages.strikes.counts(turn.verdict)):
+        return False
+    return utterance.own is None or (await screening.judged(stages.policy, utterance.own)).refused
+
+
+def _suspension(turn: Turn, stages: Stages) -> str:
+    standing = turn.standing
+    why = refusals.BANNED if standing.banned else standing.state.why
+    until = standing.closed_until
+    end = None
+    if until is not None and until != UNTIL_LIFTED:
+        end = f"{datetime.fromtimestamp(until / 1000, SHANGHAI):%Y-%m-%d %H:%M}"
+    return refusals.suspension(why, end, stages.strikes.contact)
 
 
 async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, text: str) -> None:
     """Say *text* as an ordinary answer; where no text can be the answer, as an error."""
-    if not request.route.generates:
-        raise Problem(400, text, param="input", code="content_filter")
     if not turn.accepted:
         await stages.audit.accepted(turn)
-    await stages.audit.finished(turn)
+    if not request.route.generates:
+        raise Problem(400, text, param="input", code="content_filter")
+    turn.finish_reason = "content_filter"
+    await stages.finished(turn)
     created = int(turn.started)
     if request.stream:
         reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(turn.id)])
@@ -131,7 +167,8 @@ async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException |
     elif error is not None:
         turn.outcome = Outcome.CLIENT_GONE
     if error is not None and turn.accepted:
-        await stages.audit.finished(turn)
+        with contextlib.suppress(AuditUnavailable):  # it has been logged, and whoever is still there is told of `error`
+            await stages.finished(turn)
     stages.metrics.turn(turn)
     if problem is not None:
         await _tell(problem, turn, reply)

@@ -8,6 +8,7 @@ from backends.errors import EngineBroken
 from gateway.relay import chunks
 from gateway.relay.chunks import Choice, Chunk, ModelName
 from gateway.relay.documents import decoded
+from gateway.relay.fields import Fields
 from gateway.relay.replies import engine_problem
 from gateway.relay.stream import LABELLED
 from gateway.relay.wire import CHAT, Request
@@ -28,6 +29,8 @@ class WholeAnswer:
             self.chunk: Chunk = chunks.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EngineBroken("The engine's answer is not an OpenAI answer.") from error
+        self.left_out: set[str] = set()
+        """Names of fields that did not leave; see `Fields`."""
         self.cut: Verdict | None = None
         self._writes: list[tuple[int, str, str]] = []
         self._cut_choices: set[int] = set()
@@ -50,6 +53,7 @@ class WholeAnswer:
             raise engine_problem(500, self.body)
         if not self.choices:
             raise EngineBroken("The engine's answer has no choices.")
+        self._keep(Fields(guard))
         for position, choice in enumerate(self.choices):
             if not 0 <= choice.index < self.request.choices:
                 raise EngineBroken(f"The engine's answer has a choice {choice.index}, of {self.request.choices}.")
@@ -57,10 +61,17 @@ class WholeAnswer:
                 raise EngineBroken("The engine's answer has a choice without a message, or with a piece of one.")
             self._guard_choice(position, choice, guard)
 
+    def _keep(self, fields: Fields) -> None:
+        kept = fields.kept(self.body)
+        if kept is not self.body:
+            self.body, self.chunk = kept, chunks.decode(kept)
+            self.left_out = fields.left_out
+
     def _guard_choice(self, position: int, choice: Choice, guard: StreamGuard) -> None:
         leaves: dict[str, str] = {}
         texts = list(chunks.texts(choice))
-        if self.label and texts and choice.finish_reason in LABELLED:
+        called = any("." in channel for channel, _ in texts)
+        if self.label and texts and not called and choice.finish_reason in LABELLED:
             texts.append(("content" if self.request.route is CHAT else "text", self.label))
         for channel, text in texts:
             step = guard.feed(choice.index, channel, text)
@@ -103,7 +114,8 @@ class WholeAnswer:
             document["choices"][position].pop("logprobs", None)
         for position in self._cut_choices:
             document["choices"][position]["finish_reason"] = "content_filter"
-            document["choices"][position].get("message", {}).pop("tool_calls", None)
+            for call in ("tool_calls", "function_call"):
+                document["choices"][position].get("message", {}).pop(call, None)
         if missing_content:  # Dify reads message["content"] and fails where the key is absent
             for choice in document["choices"]:
                 choice["message"].setdefault("content", None)

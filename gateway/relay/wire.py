@@ -99,14 +99,6 @@ class Route:
         return self.task == "generate"
 
 
-def _chat_words(body: Mapping[str, Any]) -> Utterance:
-    return utterance.of_messages(body["messages"])
-
-
-def _completion_words(body: Mapping[str, Any]) -> Utterance:
-    return utterance.of_input([body["prompt"], body.get("suffix")] if "suffix" in body else body["prompt"])
-
-
 def _input(body: Mapping[str, Any]) -> Utterance:
     return utterance.of_input(body["input"])
 
@@ -115,8 +107,8 @@ def _query(body: Mapping[str, Any]) -> Utterance:
     return utterance.of_input(body["query"])
 
 
-CHAT = Route("chat", "/v1/chat/completions", _Chat, ("messages",), _chat_words, "generate")
-COMPLETION = Route("completion", "/v1/completions", _Completion, ("prompt",), _completion_words, "generate")
+CHAT = Route("chat", "/v1/chat/completions", _Chat, ("messages",), utterance.of_chat, "generate")
+COMPLETION = Route("completion", "/v1/completions", _Completion, ("prompt",), utterance.of_completion, "generate")
 EMBEDDINGS = Route("embeddings", "/v1/embeddings", _Embeddings, ("input",), _input, "embed")
 RERANK = Route("rerank", "/v1/rerank", _Rerank, ("query", "documents"), _query, "rerank")
 ROUTES = (CHAT, COMPLETION, EMBEDDINGS, RERANK)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 REPLICAS = "replicas"
 KEYS = "keys"
 KEYWORDS = "keywords"
+PEOPLE = "people"
 
 POLL_SECONDS = 1.0
 START_SECONDS = 5.0

@@ -138,6 +138,13 @@ class Librarian:
         """Put *arranged* on the board, once; the publisher keeps it there through a loss of Redis."""
         if self.publisher.holds(board.KEYWORDS) and self.shown == arranged:
             return
+        if arranged.canary != (self.shown.canary if self.shown is not None else None):
+            if arranged.canary is not None:
+                log.info("keyword library %d is a canary: it is only counted", arranged.canary.n)
+            elif self.shown is not None and self.shown.canary != arranged.live:
+                log.info(
+                    "the canary is taken away; keyword library %d stays live", arranged.live.n if arranged.live else 0
+                )
         self.shown = arranged
         await self.publisher.publish(board.KEYWORDS, msgspec.to_builtins(arranged))
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.settings import Settings
 
@@ -49,17 +49,18 @@ client_keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("prefix", String(32), nullable=False),
     Column("old_digest", String(64)),
-    Column("old_until", Integer),
+    Column("old_until", BigInteger),
     Column("models", JSON, nullable=False),
     Column("trusts_user_header", Boolean, nullable=False),
     Column("exempt", Boolean, nullable=False),
     Column("allows_remote_images", Boolean, nullable=False),
     Column("content_label", String(16), nullable=False),
     Column("label_agreement", String(200)),
+    Column("embeddings_guard", String(16), nullable=False),
     Column("limits", JSON, nullable=False),
-    Column("expires_at", Integer),
-    Column("created_at", Integer, nullable=False),
-    Column("disabled_at", Integer),
+    Column("expires_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
     UniqueConstraint("tenant", "name"),
 )
 
@@ -67,7 +68,7 @@ retired_keys = Table(
     "retired_keys",
     metadata,
     Column("digest", String(64), primary_key=True),
-    Column("retired_at", Integer, nullable=False),
+    Column("retired_at", BigInteger, nullable=False),
 )
 
 key_changes = Table(
@@ -84,8 +85,8 @@ admin_keys = Table(
     Column("id", String(32), nullable=False, unique=True),
     Column("name", String(64), nullable=False, unique=True),
     Column("digest", String(64), nullable=False, unique=True),
-    Column("created_at", Integer, nullable=False),
-    Column("disabled_at", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
 )
 
 keyword_entries = Table(
@@ -109,11 +110,12 @@ keyword_entries = Table(
     Column("licence", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("added_by", Text, nullable=False),
-    Column("reviewed_at", Integer),
-    Column("expires_at", Integer),
+    Column("reviewed_at", BigInteger),
+    Column("expires_at", BigInteger),
     Column("benign_hits", Integer),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("benign_texts", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
     Column("touched", BigInteger, nullable=False, index=True),
     sqlite_autoincrement=True,  # the number of a deleted entry stands in versions and is not given away again
 )
@@ -125,7 +127,7 @@ keyword_versions = Table(
     Column("sha", String(64), nullable=False),
     Column("note", Text, nullable=False),
     Column("created_by", Text, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("entries", LargeBinary, nullable=False),
 )
@@ -138,11 +140,22 @@ keyword_releases = Table(
     Column("kind", String(16), nullable=False),
     Column("why", Text, nullable=False),
     Column("made_by", Text, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("canary_until", Integer),
-    Column("live_at", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("canary_until", BigInteger),
+    Column("live_at", BigInteger),
     sqlite_autoincrement=True,
 )
+
+
+async def alone(connection: AsyncConnection, table: Table) -> None:
+    """Let nobody else write *table* until the transaction, of which this is the first statement, is over.
+
+    What is read from here on is still so when it is acted upon. On SQLite the whole database is held.
+    """
+    if connection.dialect.name == "sqlite":
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        await connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def database_url(settings: Settings) -> str:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from gateway.services import Services
 from gateway.settings import Limits, Settings, Timeouts
 from gateway.state.redis import connect
 from keywords.library import EMPTY, Library
+from tests import postgres
 from tests.fakes import NAME, FakeEngine
 
 SECRET = "sk-gw-test-0123456789abcdef"
@@ -94,6 +97,25 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             yield Running(services, shared, port)
     finally:
         services.upstream.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL, without a database."""
+    reason = postgres.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.running() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings with an empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return Settings(data_dir=tmp_path)
+    url = postgres.create(request.getfixturevalue("postgres_server"), f"t{secrets.token_hex(8)}")
+    return Settings(data_dir=tmp_path, database_url=url)
 
 
 @pytest.fixture

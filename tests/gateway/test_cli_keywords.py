@@ -1,6 +1,8 @@
 """`gateway keywords …` on a database of its own."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +73,9 @@ def test_files_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     """A list comes in without power; what was written can be read again."""
     (tmp_path / "list.txt").write_text("毒药\n炸药\n。\n")
     found = shell.json("import", str(tmp_path / "list.txt"), "--risk", "A1d")
-    assert (1, 1, 1) == (found["added"], found["already_there"], found["rejected"])
-    assert "1 added" not in shell.run("import", str(tmp_path / "list.txt"), "--risk", "A1d")
+    assert (1, 1, 1) == (found["added"], found["unchanged"], found["rejected"])
+    again = shell.run("import", str(tmp_path / "list.txt"), "--risk", "A1d")
+    assert "0 new, 0 updated, 2 unchanged" in again and "list.txt:3: term: nothing of" in again
     [made] = shell.json("list", "--source", "list.txt")
     assert "never measured" in shell.run("change", str(made["id"]), "--action", "block", status=1)
     shell.run("export", "--output", str(tmp_path / "out.csv"))
@@ -96,8 +99,24 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "named"),
     [
-        (("add", "毒药", "--risk", "zz"), 1, "risk"),
-        (("add", "炸 药", "--risk", "A1d"), 1, "炸 药"),
+        (("add", "毒药", "--risk", "zz"), 2, "risk: `zz` is none of the 31 risks: A1a, A1b"),
+        (("add", "炸 药", "--risk", "A1d"), 1, "term: The draft already has an entry for `炸 药`"),
+        (("add", "(abc", "--risk", "A1d", "--match", "regex"), 1, "term: `(abc`"),
+        (("list", "--risk", "Z9"), 2, "A1a, A1b"),
+        (("list", "--action", "explode"), 2, "action: "),
+        (("freeze", " "), 2, "note: must not be blank"),
+        (("publish", "1", "--why", ""), 2, "why: must not be blank"),
+        (("rollback", "--why", ""), 2, "why: must not be blank"),
+        (("remove", "--source", "starter", "--yes"), 2, "why: is missing"),
+        (
+            ("remove", "--source", "stater"),
+            1,
+            "source: no entry of the draft is from `stater`; sources there: `starter`",
+        ),
+        (("diff", "--against", "88"), 1, "against: There is no version 88."),
+        (("export", "--output", "/nonexist/x"), 1, "output: /nonexist/x: No such file"),
+        (("calibrate", "/nowhere.jsonl"), 1, "/nowhere.jsonl"),
+        (("calibrate", "--mine", "A1h"), 1, "mine: there is nothing to mine"),
         (("add", "毒药", "--risk", "A1d", "--severity", "9"), 2, "severity"),
         (("remove", "99"), 1, "99"),
         (("publish", "99", "--why", "x"), 1, "99"),
@@ -111,3 +130,98 @@ def test_mistakes_are_named(shell: Shell, words: tuple[str, ...], status: int, n
     """Whatever is wrong, one line says what, and the status is not 0."""
     message = shell.run(*words, status=status)
     assert named in message and message.startswith("gateway: ") and "Traceback" not in message
+
+
+def test_all_faults_of_an_entry_are_named_at_once(shell: Shell) -> None:
+    """Each on a line of its own."""
+    message = shell.run("add", "毒", "--risk", "A1d", "--action", "block", "--exception", "药", status=1)
+    assert ["gateway: term", "gateway: exceptions"] == [line.rpartition(": ")[0] for line in message.splitlines()]
+
+
+def test_files_that_are_no_lists_are_refused_by_name(shell: Shell, tmp_path: Path) -> None:
+    """With what is accepted, and nothing is entered."""
+    for name, data, reason in (
+        ("a.png", b"\x89PNG\0", "`a.png` has the ending .png: accepted are .txt"),
+        ("a.txt", b"\x89PNG\0", "`a.txt` is no text"),
+        ("a.csv", b"", "`a.csv` is empty"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert reason in shell.run("import", str(tmp_path / name), "--risk", "A1d", status=1)
+    assert 2 == len(shell.json("list"))
+
+
+def test_texts_that_cannot_be_measured_on_are_refused(shell: Shell, tmp_path: Path) -> None:
+    """Empty and broken files, whatever they are for, by file and line."""
+    good, empty, broken = lines(tmp_path / "good.jsonl", "你好"), tmp_path / "empty.jsonl", tmp_path / "bad.jsonl"
+    empty.touch()
+    broken.write_text('{"text": "a"}\n{"txt": 1}\n')
+    for words in (
+        ("impact", str(empty)),
+        ("calibrate", str(empty)),
+        ("calibrate", good, "--inducing", str(empty)),
+        ("calibrate", good, "--cross-validate", str(empty)),
+    ):
+        assert "empty.jsonl has no texts" in shell.run(*words, status=1)
+    assert "bad.jsonl: line 2 " in shell.run("impact", str(broken), status=1)
+
+
+def test_a_source_is_counted_before_it_is_removed(shell: Shell) -> None:
+    """Without --yes nothing goes."""
+    shell.run("add", "毒药", "--risk", "A1d")
+    assert "2 entries of `starter` would leave" in shell.run("remove", "--source", "starter")
+    assert 3 == len(shell.json("list"))
+    found = shell.json("remove", "--source", "starter", "--yes", "--why", "replaced")
+    assert (2, True, "replaced") == (found["entries"], found["removed"], found["why"])
+    assert ["毒药"] == [record["term"] for record in shell.json("list")]
+
+
+def test_an_import_may_update(shell: Shell, tmp_path: Path) -> None:
+    """What differs is told; with --update it is taken."""
+    (tmp_path / "a.csv").write_text("term,risk,action\n炸药,A1f,block\n")
+    words = ("import", str(tmp_path / "a.csv"), "--risk", "A1a")
+    assert "1 are there with other fields" in shell.run(*words)
+    assert "1 ask for a stronger action" in shell.run(*words, "--update")
+    assert ("A1f", "judge") == tuple(shell.json("list", "--q", "炸药")[0][name] for name in ("risk", "action"))
+    shell.run(*words, "--update", "--keep-actions", "the police asked")
+    [found] = shell.json("list", "--q", "炸药")
+    assert ("block", "forced: the police asked") == (found["action"], found["note"])
+
+
+def test_the_risks_are_listed(shell: Shell) -> None:
+    """With their names and floors."""
+    assert "A1d  宣扬恐怖主义、极端主义  at least 200 entries" in shell.run("risks")
+    assert 31 == len(shell.json("risks"))
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["export"]])
+def test_a_reader_may_leave(shell: Shell, words: list[str], tmp_path: Path) -> None:
+    """As `head` does: no traceback, and the status that a shell gives for it."""
+    (tmp_path / "a.txt").write_text("".join(f"毒药{number}号\n" for number in range(3_000)))
+    shell.run("import", str(tmp_path / "a.txt"), "--risk", "A1d")
+    code = "import sys; from gateway.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "keywords", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.read(10)
+        program.stdout.close()
+        assert b"Error" not in program.stderr.read()
+        assert 141 == program.wait(30)
+
+
+def test_check_looks_at_the_harmless_texts(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing, broken or empty file is named with its setting."""
+    file = tmp_path / "benign.jsonl"
+    monkeypatch.setenv("GATEWAY_KEYWORDS__BENIGN_FILE", str(file))
+
+    def problems() -> list[str]:
+        main(["check", "--json"])
+        found = json.loads(shell.capfd.readouterr().out)["problems"]
+        return [problem for problem in found if problem.startswith("keywords.benign_file: ")]
+
+    assert "No such file" in problems()[0]
+    file.write_text('{"txt": 1}\n')
+    assert "line 1" in problems()[0]
+    file.write_text("")
+    assert "has no texts" in problems()[0]
+    lines(file, "你好")
+    assert [] == problems()

@@ -1,12 +1,12 @@
 """The draft of the keyword library and its versions, over a real database."""
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.keyword_files import take_in, written
+from gateway.keyword_measures import store_hits
 from gateway.keyword_store import EntryInvalid, Filter, KeywordStore, Origin, TermTaken, UnknownEntry
 from gateway.keyword_versions import (
     KeywordVersions,
@@ -20,6 +20,7 @@ from gateway.keyword_versions import (
 )
 from gateway.settings import Settings
 from gateway.state import sql
+from keywords.calibration import FEWEST_TEXTS
 from keywords.entry import Action, Direction, Entry, Match
 from keywords.importers import read
 
@@ -40,8 +41,8 @@ class Books:
 
 
 @pytest.fixture
-async def books(tmp_path: Path) -> AsyncIterator[Books]:
-    async with sql.opened(Settings(data_dir=tmp_path)) as engine:
+async def books(database: Settings) -> AsyncIterator[Books]:
+    async with sql.opened(database) as engine:
         yield Books(KeywordStore(engine), KeywordVersions(engine))
 
 
@@ -128,7 +129,7 @@ async def test_imported_entries_act_only_once_they_are_measured(books: Books) ->
     for action in (Action.JUDGE, Action.BLOCK):
         with pytest.raises(EntryInvalid, match="never measured"):
             await books.store.change(found.id, {"action": action})
-    await books.store.measured({found.id: 2})
+    await store_hits(books.store, [found], {found.id: 2}, FEWEST_TEXTS)
     with pytest.raises(EntryInvalid, match="2 harmless texts"):
         await books.store.change(found.id, {"action": Action.BLOCK})
     assert (await books.store.change(found.id, {"action": Action.JUDGE}))["action"] == "judge"
@@ -140,7 +141,7 @@ async def test_another_term_is_another_measurement(books: Books) -> None:
     """A changed term has not been measured, and does not keep an action that needed it."""
     await books.store.add_all([entry("毒药", action=Action.OBSERVE)], Origin.IMPORT)
     [found] = await books.store.entries()
-    await books.store.measured({found.id: 0})
+    await store_hits(books.store, [found], {}, FEWEST_TEXTS)
     await books.store.change(found.id, {"action": Action.BLOCK})
     with pytest.raises(EntryInvalid, match="never measured"):
         await books.store.change(found.id, {"term": "的"})

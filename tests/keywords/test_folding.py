@@ -68,6 +68,19 @@ def test_each_folded_character_knows_its_origin(fold: Fold, text: str) -> None:
     assert all(character in fold[ord(text[place])] for character, place in zip(folded, origin, strict=True))
 
 
+@pytest.mark.parametrize("fold", [SQUEEZED, SPACED])
+@given(st.text(max_size=40) | st.text("aＡ 法輪①㎏’-ﬁ\ue000\ue001", max_size=20))
+def test_places_are_those_of_one_character_after_the_other(fold: Fold, text: str) -> None:
+    """The quick way to trace gives what the plain one does; of several blanks the first is kept."""
+    plain: list[tuple[str, int]] = []
+    for place, character in enumerate(text):
+        for folded in fold[ord(character)]:
+            if not (fold is SPACED and folded == " " and plain and plain[-1][0] == " "):
+                plain.append((folded, place))
+    folded, origin = fold.traced(text)
+    assert plain == list(zip(folded, origin, strict=True))
+
+
 @given(st.text(max_size=30))
 def test_folding_twice_changes_nothing(text: str) -> None:
     """A fold is a normal form."""

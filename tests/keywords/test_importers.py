@@ -3,7 +3,9 @@ import csv
 import io
 import zipfile
 from dataclasses import replace
+from xml.sax.saxutils import escape
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,7 +170,8 @@ def test_a_wished_action_is_kept_and_not_followed() -> None:
     [
         ("term,colour\nabc,red\n", "unknown column `colour`"),
         ("risk\nA1a\n", "has no column `term`"),
-        ("", "has no column `term`"),
+        (" \n", "is empty"),
+        ("#\n", "unknown column `#`"),
         ("term,risk,term\nabc,A1a,x\n", "`term` stands there twice"),
     ],
 )
@@ -196,10 +199,13 @@ def test_bad_rows_of_a_table_are_reported() -> None:
     ] == problems(imported)
 
 
+SIGNS = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+
+
 def sheet(*rows: tuple[str, ...]) -> bytes:
     """Return an xlsx file of *rows*."""
     cell = '<c t="inlineStr"><is><t>{}</t></is></c>'
-    cells = "".join(f"<row>{''.join(map(cell.format, row))}</row>" for row in rows)
+    cells = "".join(f"<row>{''.join(cell.format(escape(text, SIGNS)) for text in row)}</row>" for row in rows)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("xl/workbook.xml", '<w xmlns:r="u"><sheet r:id="a"/></w>')
@@ -249,11 +255,11 @@ entries = st.builds(
     match=st.sampled_from(Match),
     direction=st.sampled_from(Direction),
     boundary=st.sampled_from(Boundary),
-    mask=words.filter(str.strip),
+    mask=words | st.sampled_from(["", " ", "'"]),
     within=st.integers(1, 500),
     tags=lists.filter(lambda tags: "".join(tags).strip() or not tags),
-    source=words.filter(str.strip) | st.just(""),
-    note=words.filter(str.strip) | st.just(""),
+    source=words | st.just(""),
+    note=words | st.just(""),
     reviewed_at=times,
     expires_at=times,
     benign_hits=times,
@@ -262,8 +268,12 @@ entries = st.builds(
 
 @given(st.lists(entries, max_size=4, unique_by=identity))
 def test_what_is_written_is_read_again(some: list[Entry]) -> None:
-    """Every field of every entry, signs of the format and of spreadsheets included."""
-    assert Imported(some, [], 0) == read(write_csv(some), name="x.csv", risk="A1a", keep_actions=True)
+    """Every field of every entry, signs of the formats and of spreadsheets included."""
+    lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in some)
+    table = list(csv.reader(io.StringIO(write_csv(some).decode("utf-8-sig"), newline="")))
+    for data, name in ((write_csv(some), "x.csv"), (lines, "x.jsonl"), (sheet(*map(tuple, table)), "x.xlsx")):
+        if data:
+            assert Imported(some, [], 0) == read(data, name=name, risk="A1a", keep_actions=True), name
 
 
 @given(st.lists(entries, max_size=4, unique_by=identity))
@@ -272,6 +282,75 @@ def test_without_trust_only_actions_change(some: list[Entry]) -> None:
     found = read(write_csv(some), name="x.csv", risk="A1a").entries
     assert [e.action for e in some] == [wanted(new) or Action.OBSERVE for new in found]
     assert [replace(e, action=Action.OBSERVE, note="") for e in some] == [replace(new, note="") for new in found]
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "reason"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "x.txt", "is no text"),
+        (b"%PDF-1.7\n" + bytes(range(1, 32)) * 9, "x.csv", "is no text"),
+        ("冰毒".encode("utf-16-le") + b"a\0", "x.jsonl", "is no text"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old.xls", r"ending \.xls"),
+        (b"abc", "x.png", r"ending \.png: accepted are \.txt"),
+        (b"abc", "words", "no ending"),
+        (b"", "x.txt", "is empty"),
+        (codecs.BOM_UTF8 + b" \r\n", "x.jsonl", "is empty"),
+        (b"", "x.xlsx", "is empty"),
+        (b"abc", "x.xlsx", "no readable xlsx"),
+    ],
+)
+def test_what_is_no_list_is_refused(data: bytes, name: str, reason: str) -> None:
+    """Nothing is read as words that is none: pictures, archives, files of a form that nobody told."""
+    with pytest.raises(Unreadable, match=reason):
+        text(data, name)
+
+
+def test_a_zip_of_something_else_is_refused() -> None:
+    """By what it lacks."""
+    with zipfile.ZipFile(out := io.BytesIO(), "w") as archive:
+        archive.writestr("a.txt", "abc")
+    with pytest.raises(Unreadable, match="something else than a spreadsheet"):
+        text(out.getvalue(), "x.txt")
+
+
+def test_lines_of_json() -> None:
+    """Fields by their names; what is absent or null takes what the caller said; bad lines are reported."""
+    lines = [
+        '{"term": "冰毒", "risk": "A1f", "tags": ["甲", "b|c"], "severity": 3, "id": 7, "expires_at": null}',
+        "",
+        '{"term": "大麻"}',
+        '{"risk": "A1f"}',
+        '{"term": "abc", "colour": "red"}',
+        '{"term": "abc", "severity": "x"}',
+        '{"term": "abc", "tags": [1]}',
+        '["abc"]',
+        '{"term": "abc"',
+        '{"term": "", "risk": "Z9"}',
+    ]
+    imported = text("\n".join(lines), "X.JSONL")
+    first, second = imported.entries
+    assert ("A1f", ("甲", "b|c"), 3, 0) == (first.risk, first.tags, first.severity, first.id)
+    assert ("A1h", 2, "X.JSONL") == (second.risk, second.severity, second.source)
+    assert [4, 5, 6, 7, 8, 9, 10] == [line for line, _ in problems(imported)]
+    reasons = [reason for _, reason in problems(imported)]
+    assert "has no field `term`" == reasons[0] and "`colour`" in reasons[1] and "severity: `x`" in reasons[2]
+    assert "term: is empty" in reasons[6] and "risk: `Z9`" in reasons[6]
+
+
+def test_where_each_entry_stood() -> None:
+    """Its line, the fields that the line stated, and the action that it asked for."""
+    first, second = text("term,action,risk,note\n冰毒,block,,x\n\n大麻,,A1f,\n", "x.csv").places
+    assert (2, {"term", "action", "note"}, Action.BLOCK, "x") == (
+        first.line, first.stated, first.asked.action, first.asked.note,
+    )  # fmt: skip
+    assert (4, {"term", "risk"}) == (second.line, second.stated)
+
+
+def test_the_source_is_the_file_where_nobody_says_another() -> None:
+    """A column of its own counts, though it is empty; what the caller says fills it."""
+    assert "list.txt" == text("abc").entries[0].source
+    assert "" == text("term,source\nabc,\n", "x.csv").entries[0].source
+    assert "s" == read(b"term,source\nabc,\n", name="x.csv", risk="A1a", source="s").entries[0].source
 
 
 def test_exceptions_survive_a_round_trip() -> None:
@@ -289,7 +368,7 @@ def test_a_spreadsheet_runs_nothing_of_what_is_written() -> None:
     assert [] == [cell for cell in row if cell[:1] in {"=", "+", "-", "@"}]
 
 
-@given(st.binary(max_size=200), st.sampled_from(["x.txt", "x.csv", "x.xlsx"]))
+@given(st.binary(max_size=200), st.sampled_from(["x.txt", "x.csv", "x.xlsx", "x.jsonl"]))
 def test_any_bytes_are_read_or_refused(data: bytes, name: str) -> None:
     """No other error leaves the importer."""
     for prefix in (b"", b"term,risk\n"):

@@ -112,6 +112,19 @@ def test_a_block_ends_the_text() -> None:
         assert scanner.held.startswith("炸弹")
 
 
+@given(st.lists(st.sampled_from([*"法轮功练门书", "法轮功练", "轮功门", "功练书"]), max_size=12), st.integers(1, 4))
+def test_beginnings_within_a_beginning_are_not_lost(parts: list[str], size: int) -> None:
+    """Pieces that end no term keep the longest beginning alone; the shorter ones count once it breaks off."""
+    terms = ("法轮功练门", "轮功门书", "功练书法", "练门")
+    entries = [Entry(id=number, term=term, risk="A1a", action=MASK) for number, term in enumerate(terms)]
+    scanner, text, found = Scanner(Words([Term(entry) for entry in entries])), "".join(parts), []
+    for start in range(0, len(text), size):
+        found += scanner.feed(text[start : start + size])
+        assert text[oracle.live(entries, text[: start + size]) : start + size] == scanner.held
+    found += scanner.finish()
+    assert oracle.places(entries, text) == {(one.term.entry.id, one.start, one.end) for one in found}
+
+
 def test_calm_characters_do_not_fill_the_memory() -> None:
     """However many different characters a model says, those remembered are bounded."""
     scanner = Scanner(words())

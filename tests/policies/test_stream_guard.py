@@ -1,5 +1,6 @@
 """Nothing of a blocked word leaves, masked words leave masked, and nothing else is changed, however a stream is cut."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from keywords.entry import Action, Entry
 from keywords.library import Library
+from policies.json_text import JsonText
 from policies.stream_guard import LONG, KeywordGuard, StreamGuard, Through, keyword_guards
 from tests.keywords import oracle
 
@@ -78,6 +80,78 @@ def test_no_word_hides_across_channels(text: str, cuts: list[int]) -> None:
             plain = "".join(piece for by, piece in pieces if by == channel)
             if not oracle.places(ENTRIES[2:5], text):
                 assert plain == out.get(channel, "")
+
+
+ARGUMENTS = "tool_calls.0.arguments"
+SPELLINGS = st.sampled_from(["plain", "plain", "escaped", "ESCAPED"])
+
+
+def spelled(text: str, how: list[str]) -> str:
+    """Return a JSON string's inside that says *text*, each character spelled as *how* says."""
+    signs = [json.dumps(character, ensure_ascii=False)[1:-1] for character in text]
+    for place, way in enumerate(how[: len(text)]):
+        if way == "escaped":
+            signs[place] = f"\\u{ord(text[place]):04x}"
+        elif way == "ESCAPED":
+            signs[place] = f"\\u{ord(text[place]):04X}"
+    return "".join(signs)
+
+
+@given(TEXTS, st.lists(SPELLINGS), st.lists(st.integers(1, 200)))
+def test_no_spelling_and_no_cut_changes_what_leaves_of_arguments(text: str, how: list[str], cuts: list[int]) -> None:
+    """Arguments are judged by what they say: nothing of a blocked word leaves in any spelling.
+
+    Masks keep JSON whole, and what is clean leaves as it was spelled.
+    """
+    raw = f'{{"q":"{spelled(text, how)}"}}'
+    says = f'{{"q":"{text}"}}'
+    out, cut = said(KeywordGuard(LIBRARY), [(ARGUMENTS, piece) for piece in cut_up(raw, cuts)])
+    left = out.get(ARGUMENTS, "")
+    blocked = oracle.places(ENTRIES[:2], says)
+    assert bool(blocked) == cut
+    if cut:
+        text_left = JsonText()
+        says_left = "".join(character.says for character in text_left.feed(left))
+        assert "" == text_left.begun
+        assert masked(says, min(start for _, start, _ in blocked)).startswith(says_left)
+    elif oracle.places(ENTRIES[2:5], says):
+        assert masked(says, len(says))[6:-2] == json.loads(left)["q"]
+    else:
+        assert raw == left
+
+
+@pytest.mark.parametrize("raw", ['{"q":"\\u70b8\\u5f39"}', '{"q":"\\u70B8\\n弹"}', '{"\\u70b8\\/弹":1}', "\\u70b8弹"])
+@pytest.mark.parametrize("channel", [ARGUMENTS, "function_call.arguments"])
+def test_nothing_of_an_escaped_word_leaves(raw: str, channel: str) -> None:
+    """Not even the first bytes of its first character's escape."""
+    for pieces in ([raw], list(raw)):
+        out, cut = said(KeywordGuard(LIBRARY), [(channel, piece) for piece in pieces])
+        assert cut
+        assert "\\" not in out.get(channel, "")
+        assert raw.startswith(out.get(channel, ""))
+
+
+def test_escapes_in_text_stand_for_themselves() -> None:
+    """Outside of arguments a backslash is a backslash."""
+    assert ({"content": "\\u70b8弹"}, False) == said(KeywordGuard(LIBRARY), [("content", "\\u70b8弹")])
+
+
+def test_plain_arguments_leave_as_fast_as_any_text() -> None:
+    """Where nothing is escaped and nothing begun, each piece leaves at once."""
+    guard = KeywordGuard(LIBRARY)
+    assert ['{"q', '": "x', '"}'] == [guard.feed(0, ARGUMENTS, piece).release for piece in ('{"q', '": "x', '"}')]
+    assert '\\n"}' == guard.feed(0, ARGUMENTS, '\\n"}').release
+
+
+@given(st.lists(st.sampled_from(["12", "34", '"法轮功"', "[", "]", ",", " ", "bad", '"', "\\"])))
+def test_what_is_no_json_breaks_nothing(pieces: list[str]) -> None:
+    """Whatever stands in arguments comes out, its masked words aside."""
+    text = "".join(pieces)
+    out, cut = said(KeywordGuard(LIBRARY), [(ARGUMENTS, piece) for piece in pieces])
+    assert not cut
+    assert "法" not in out.get(ARGUMENTS, "")
+    if not oracle.places(ENTRIES, text):
+        assert text == out.get(ARGUMENTS, "")
 
 
 def test_two_names_of_the_thoughts_do_not_mix() -> None:

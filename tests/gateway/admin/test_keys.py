@@ -422,3 +422,14 @@ async def test_without_labels_only_by_an_agreement(admin: Admin) -> None:
         f"/admin/keys/{made['id']}", json={"content_label": "suffix", "label_agreement": None}
     )
     assert ("suffix", None) == (changed.json()["content_label"], changed.json()["label_agreement"])
+
+
+async def test_a_key_that_indexes_documents(admin: Admin) -> None:
+    """Its inputs are only observed, by its own field; no other word than the two is taken."""
+    made = await create(admin)
+    assert "block" == made["embeddings_guard"]
+    wrong = await admin.client.patch(f"/admin/keys/{made['id']}", json={"embeddings_guard": "off"})
+    assert (400, "embeddings_guard") == (wrong.status_code, wrong.json()["error"]["param"])
+    changed = await admin.client.patch(f"/admin/keys/{made['id']}", json={"embeddings_guard": "observe"})
+    assert "observe" == changed.json()["embeddings_guard"]
+    assert ["observe"] == [c["embeddings_guard"] for c in admin.published.values() if c["key_id"] == made["id"]]

@@ -119,7 +119,13 @@ async def test_import_observes_until_it_was_measured(client: httpx.AsyncClient) 
     assert (4, 2, 1) == (measured["texts"], measured["entries"], measured["hit_something"])
     refused = await client.patch(f"/entries/{first['id']}", json={"action": "block"})
     assert "1 harmless texts" in refused.json()["error"]["message"]
+    refused = await client.patch(f"/entries/{second['id']}", json={"action": "block"})
+    assert "4 harmless texts" in refused.json()["error"]["message"]
+    measured = (await client.post("/calibrate", json={"texts": HARMLESS * 250})).json()
+    assert (1_000, 0, 0) == (measured["texts"], measured["skipped"], measured["kept_measurements"])
     assert (await client.patch(f"/entries/{second['id']}", json={"action": "block"})).status_code == 200
+    assert (await client.post("/calibrate", json={})).json()["kept_measurements"] == 2
+    assert (await client.post("/calibrate", json={"force": "newer texts"})).json()["kept_measurements"] == 0
     forced = await client.patch(f"/entries/{first['id']}", json={"action": "block", "force": "must be"})
     assert (200, "forced: must be") == (forced.status_code, forced.json()["note"])
 
@@ -252,6 +258,16 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     ("GET", "/entries/99999999999999999999", None, 400, "entry_id"),
     ("PATCH", "/entries/99", {}, 404, "id"),
     ("DELETE", "/entries/99", None, 404, "id"),
+    ("POST", "/entries", {"term": "(abc", "risk": "A1a", "match": "regex"}, 400, "term"),
+    ("GET", "/entries?risk=Z9", None, 400, "risk"),
+    ("DELETE", "/entries", None, 400, "source"),
+    ("DELETE", "/entries?source=", None, 400, "source"),
+    ("DELETE", "/entries?source=x", None, 400, "why"),
+    ("DELETE", "/entries?source=x&why=%20", None, 400, "why"),
+    ("DELETE", "/entries?source=x&why=y", None, 400, "source"),
+    ("POST", "/import?name=a.png&risk=A1a", {}, 400, "name"),
+    ("POST", "/import?name=a.txt&risk=A1a&update=perhaps", {}, 400, "update"),
+    ("POST", "/import?name=a.txt&risk=A1a&keep_actions=%20", {}, 400, "keep_actions"),
     ("POST", "/import?name=a.txt&risk=A1a", None, 400, "body"),
     ("POST", "/import?name=a.txt", {}, 400, "risk"),
     ("GET", "/export?version=7", None, 404, "version"),
@@ -281,6 +297,52 @@ async def test_every_error_has_the_one_shape(
     error = response.json()["error"]
     assert {"message", "type", "param", "code", "src"} == set(error)
     assert (status, "gateway", param) == (response.status_code, error["src"], error["param"]), error
+
+
+async def test_every_wrong_field_is_named_at_once(client: httpx.AsyncClient) -> None:
+    """Those that are wrong by themselves, and those that are wrong together."""
+    body = {"term": "毒药", "risk": "Z9", "severity": 9, "match": "guess"}
+    message = (await client.post("/entries", json=body)).json()["error"]["message"]
+    assert all(f"`{field}`: " in message for field in ("risk", "severity", "match")) and "A1a, A1b" in message
+    body = {"term": "毒", "risk": "A1a", "action": "block", "exceptions": ["药"]}
+    error = (await client.post("/entries", json=body)).json()["error"]
+    assert "term" == error["param"] and "`term`: " in error["message"] and "`exceptions`: " in error["message"]
+
+
+async def test_a_version_to_compare_with_is_named(client: httpx.AsyncClient) -> None:
+    """By the parameter that asked for it."""
+    await add(client, "毒药")
+    await version(client)
+    response = await client.get("/versions/1/diff?against=88")
+    assert (404, "against") == (response.status_code, response.json()["error"]["param"])
+
+
+async def test_where_there_is_one_direction_it_need_not_be_said(client: httpx.AsyncClient) -> None:
+    """Expressions, sounds and combinations are looked for in questions."""
+    made = await add(client, "枪支&购买", match="combo", action="observe")
+    assert "in" == made["direction"]
+
+
+async def test_a_source_is_removed(client: httpx.AsyncClient) -> None:
+    """Counted without a reason, removed with one."""
+    await client.post("/import?name=list.txt&risk=A1d&source=houbb", content="毒药\n炸药\n".encode())
+    await add(client, "毒气")
+    dry = (await client.delete("/entries?source=houbb&dry_run=true")).json()
+    assert (2, False) == (dry["entries"], dry["removed"])
+    assert (await client.delete("/entries?source=houbb&why=replaced")).json()["removed"]
+    assert ["毒气"] == [record["term"] for record in (await client.get("/entries")).json()["data"]]
+
+
+async def test_an_import_updates_when_it_is_asked_to(client: httpx.AsyncClient) -> None:
+    """What a row states replaces what is there."""
+    made = await add(client, "毒药", severity=3)
+    data = "term,risk\n毒药,A1f\n新词,A1f\n".encode()
+    first = (await client.post("/import?name=a.csv&risk=A1a", content=data)).json()
+    assert ("a.csv", 1, 0, 1) == (first["file"], first["added"], first["updated"], first["differing"])
+    again = (await client.post("/import?name=a.csv&risk=A1a&update=true", content=data)).json()
+    assert (0, 1, 1) == (again["added"], again["updated"], again["unchanged"])
+    found = (await client.get(f"/entries/{made['id']}")).json()
+    assert ("A1f", 3, "block") == (found["risk"], found["severity"], found["action"])
 
 
 async def test_without_texts_a_trial_says_what_is_missing(client: httpx.AsyncClient, tmp_path: Path) -> None:

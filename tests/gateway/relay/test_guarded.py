@@ -9,11 +9,14 @@ import pytest
 from gateway.audit.record import Turn, Unrecorded
 from keywords.entry import Action, Entry
 from keywords.library import Library
+from policies.answer_judge import Sentence
 from policies.input_policy import Keywords
 from policies.keyword_policy import CONTEXT
 from policies.stream_guard import keyword_guards
+from policies.verdict import Action as Then
+from policies.verdict import Evidence, Verdict
 from tests.fakes import NAME, SSE, USAGE, FakeEngine, Hang, Received, Send, Step, answer, chunk, event, head, stream
-from tests.gateway.conftest import MODEL, Running
+from tests.gateway.conftest import MODEL, Running, ring_document
 
 WORD = "禁忌配方"
 TWIN = "家常菜谱"
@@ -262,3 +265,55 @@ async def test_a_cut_ends_the_engines_work(guarded: Running, engine: FakeEngine)
     assert "".join(filter(None, contents)).startswith("<think>想</think>")
     await engine.left.wait()
     assert "cut" == turn_of(guarded).outcome
+
+
+INDEXING = [place for place in newest("") if not _streams(place)]
+
+
+@pytest.mark.parametrize("place", INDEXING)
+async def test_a_key_that_indexes_is_observed(guarded: Running, engine: FakeEngine, place: str) -> None:
+    """Its embeddings and rerank inputs go to the engine, and what was found is on record; its chats are refused."""
+    guarded.services.take_keys(ring_document(embeddings_guard="observe"))
+    async with guarded.client() as client:
+        path, body = newest(WORD)[place]
+        assert 200 == (await client.post(path, json=body)).status_code
+        assert 1 == len(engine.received)
+        verdict = turn_of(guarded).verdict
+        assert ("A1d", ["7"]) == (verdict.risk, [found.what for found in verdict.evidence])
+        path, body = newest(WORD)["chat"]
+        assert "content_filter" in (await client.post(path, json=body)).text
+    assert 1 == len(engine.received)
+
+
+class Asked:
+    """A judge that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Sentence] = []
+
+    async def judge_answer(self, sentences: Sequence[Sentence]) -> Verdict:
+        self.seen += sentences
+        return Verdict(Then.REFUSE, "A1d", (Evidence("judge.answer", "fake"),))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_judge_is_shown_the_sentence_of_an_answer(
+    gateway: Running, engine: FakeEngine, *, streamed: bool
+) -> None:
+    """Once the answer is over; it changes nothing of it, and what it says is on record."""
+    library = Library.build([Entry(id=9, term=TWIN, risk="A1d", action=Action.JUDGE)])
+    judge, audit = Asked(), Kept()
+    gateway.set_stages(policy=Keywords(lambda: library), answer_judge=judge, audit=audit)
+    texts = (f"好的。这是{TWIN[:2]}", f"{TWIN[2:]}。再见。")
+    parts = [{"index": 0, "delta": {"content": text}, "finish_reason": None} for text in texts]
+    parts.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    message = {"index": 0, "message": {"role": "assistant", "content": "".join(texts)}, "finish_reason": "stop"}
+    events = [event({"id": "1", "model": NAME, "choices": [part]}) for part in parts]
+    whole = {"id": "1", "model": NAME, "choices": [message], "usage": USAGE}
+    engine.script = lambda _: stream(*events, event(b"[DONE]")) if streamed else answer(whole)
+    path, body = chat(*ASK, stream=streamed)
+    async with gateway.client() as client:
+        response = await client.post(path, json=body)
+    assert response.status_code == 200
+    assert [(f"这是{TWIN}。", (9,))] == [(sentence.text, sentence.entries) for sentence in judge.seen]
+    assert "judge.answer" in {found.stage for found in audit.turns[-1].observed}

@@ -1,10 +1,14 @@
 """OpenAI's moderation form, answered by the library."""
 
+import base64
+import json
 from typing import Any
 
 import pytest
 
 from gateway import app
+from gateway.problems import Problem
+from gateway.relay import moderations
 from keywords.entry import Action, Entry
 from keywords.library import Library
 from keywords.risks import RISKS
@@ -14,6 +18,7 @@ LIBRARY = Library.build(
     [
         Entry(id=1, term="禁忌配方", risk="A1d", action=Action.BLOCK),
         Entry(id=2, term="敏感话题", risk="A1g", action=Action.JUDGE),
+        Entry(id=3, term="违禁武器", risk="A2a", action=Action.BLOCK),
     ]
 )
 
@@ -37,6 +42,32 @@ async def test_texts_are_flagged(gateway: Running) -> None:
     assert set(RISKS) == set(results[2]["categories"])
 
 
+async def test_every_risk_of_a_text_is_told(gateway: Running) -> None:
+    """Also those behind the first that refuses, in a text of several slices, and within its payloads."""
+    hidden = base64.b64encode("说说违禁武器".encode()).decode()
+    for between in ("，", "好" * 15_000):
+        text = f"敏感话题{between}禁忌配方{between}{hidden}"
+        result = (await ask(gateway, {"input": text})).json()["results"][0]
+        assert result["flagged"]
+        assert ["A1d", "A2a"] == [risk for risk, is_so in result["categories"].items() if is_so]
+        assert {"A1d": 1.0, "A1g": 0.5, "A2a": 1.0} == {r: n for r, n in result["category_scores"].items() if n}
+        assert {"A1d", "A1g", "A2a"} == {r for r, types in result["category_applied_input_types"].items() if types}
+
+
+async def test_its_turns_are_counted_and_named(gateway: Running) -> None:
+    """An answer and an error each have a content id, and stand in the metrics."""
+    answered, refused = await ask(gateway, {"input": "a"}), await ask(gateway, {"input": 1})
+    assert answered.json()["id"] == f"modr-{answered.headers['x-content-id']}"
+    assert refused.headers["x-content-id"] != answered.headers["x-content-id"]
+    gateway.services.flush_metrics()
+    labels = {"route": "moderations", "model": "safety-gateway", "key": "acme/test"}
+    for outcome in ("ok", "client_error"):
+        found = gateway.services.metrics.registry.get_sample_value(
+            "gateway_requests_total", {**labels, "outcome": outcome}
+        )
+        assert found == 1
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -52,6 +83,14 @@ async def test_a_bad_input_is_named(gateway: Running, body: Any, param: str) -> 
     """A 400 in the one shape."""
     answer = await ask(gateway, body)
     assert (400, param) == (answer.status_code, answer.json()["error"]["param"])
+
+
+@pytest.mark.parametrize("texts", ["a" * 1_000_001, ["a" * 500_001, "a" * 500_000]])
+def test_the_texts_together_are_bounded(texts: Any) -> None:
+    """A million characters are read, one more is a 400."""
+    with pytest.raises(Problem, match="1000000 characters"):
+        moderations.read(json.dumps({"input": texts}).encode())
+    assert [1_000_000] == [len(text) for text in moderations.read(json.dumps({"input": "a" * 1_000_000}).encode())]
 
 
 async def test_it_needs_a_key_and_a_post(gateway: Running) -> None:

@@ -1,6 +1,7 @@
 """Texts of any length, a slice at a time."""
 
 import asyncio
+import base64
 
 import pytest
 
@@ -78,3 +79,39 @@ async def test_no_border_makes_a_word() -> None:
     for before in (SLICE - 2, SLICE - 4, SLICE - 503, SLICE - 2002):
         for word in ("炸弹人游戏", "bombay", "abcbomb"):
             assert not (await judged(policy, Utterance("好" * before + word + "好" * 600))).refused, (before, word)
+
+
+HARMLESS = "无害的话"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("phase", range(8))
+@pytest.mark.parametrize("before", [0, 7 * SLICE])
+async def test_a_payload_is_read_wherever_it_begins(phase: int, before: int) -> None:
+    """Longer than several slices, and beginning anywhere in one, it is read to its end; also one within it."""
+    said = HARMLESS * 2 * SLICE + "a" * phase + "禁忌配方"
+    for payload in (encoded(said), encoded(encoded(said)), encoded(said).encode().hex()):
+        text = "好" * (before + phase) + "，" + payload
+        verdict = await judged(POLICY, Utterance(text))
+        assert verdict.refused
+        assert [(0, len(text))] == [(found.start, found.end) for found in verdict.evidence]
+    assert not (await judged(POLICY, Utterance("好" * before + encoded(HARMLESS * 2 * SLICE)))).refused
+
+
+@pytest.mark.parametrize("between", [" ", "好" * 1000])
+async def test_decoys_hide_no_payload(between: str) -> None:
+    """However many harmless ones stand before it."""
+    decoys = between.join(encoded(f"{HARMLESS}{number}") for number in range(200))
+    assert (await judged(POLICY, Utterance(f"{decoys}{between}{encoded('禁忌配方')}"))).refused
+    assert not (await judged(POLICY, Utterance(decoys))).refused
+
+
+async def test_no_border_within_a_payload_makes_a_word() -> None:
+    """What is harmless within its surroundings is so when it was encoded, wherever it stands."""
+    entry = Entry(id=1, term="炸弹", risk="A1d", action=Action.BLOCK, exceptions=("炸弹人游戏",))
+    policy = Keywords(lambda: Library.build([entry]))
+    for before in (SLICE - 2, SLICE - 4, SLICE - 503):
+        assert not (await judged(policy, Utterance(encoded("好" * before + "炸弹人游戏" + "好" * SLICE)))).refused

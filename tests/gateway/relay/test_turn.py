@@ -9,12 +9,14 @@ import httpx
 import pytest
 
 from backends.endpoint import ReplicaState
+from gateway.audit.entries import Strike
 from gateway.audit.record import Outcome, Turn
+from gateway.people.standing import Standing
 from gateway.relay.identity import Person
 from policies.input_policy import Open
-from policies.strikes import GOOD, Standing
+from policies.strikes import UNTIL_LIFTED, State
 from policies.utterance import Utterance
-from policies.verdict import CLEAN, Action, Verdict
+from policies.verdict import CLEAN, Action, Evidence, Verdict
 from tests.fakes import (
     END,
     NAME,
@@ -407,20 +409,22 @@ class Refuses(Open):
 
 
 class Counts:
-    """Notes what is recorded of whom."""
+    """Notes whose standing is asked for, and what is counted."""
 
-    def __init__(self, standing: Standing = GOOD) -> None:
-        self.standing = standing
-        self.recorded: list[tuple[Person | None, bool]] = []
+    def __init__(self, standing: Standing | None = None) -> None:
+        self.standing = standing or Standing("p1", counted=True)
+        self.asked: list[Person | None] = []
+        self.recorded: list[tuple[str, bool]] = []
 
-    async def check(self, person: Person | None, now: float) -> Standing:
-        del person, now
+    async def check(self, person: Person | None, now: float, *, exempt: bool = False) -> Standing:
+        del now, exempt
+        self.asked.append(person)
         return self.standing
 
-    async def record(self, person: Person | None, utterance_id: str, verdict: Verdict) -> Standing:
-        del utterance_id
-        self.recorded.append((person, verdict.refused))
-        return self.standing
+    async def count(self, standing: Standing, utterance: str, *, violation: bool) -> Strike:
+        del utterance
+        self.recorded.append((standing.id, violation))
+        return Strike(at=1)
 
 
 class Log:
@@ -433,11 +437,14 @@ class Log:
         turn.accepted = True
         self.records.append(("accepted", turn.outcome))
 
+    async def judged(self, turn: Turn) -> None:
+        self.records.append(("judged", turn.outcome))
+
     async def finished(self, turn: Turn) -> None:
         self.records.append(("finished", turn.outcome))
 
 
-BAD = Verdict(Action.REFUSE, "A1a")
+BAD = Verdict(Action.REFUSE, "A1a", (Evidence("keywords.in", "1"),))
 MAYBE = Verdict(Action.JUDGE)
 
 
@@ -447,7 +454,8 @@ async def test_a_refused_utterance_reaches_no_engine(gateway: Running, engine: F
     counts, log = Counts(), Log()
     gateway.set_stages(policy=Refuses(BAD), standings=counts, audit=log)
     response = await post(gateway, body)
-    assert (200, [], [(Person("acme", "u-1"), True)]) == (response.status_code, engine.received, counts.recorded)
+    assert (200, [], [("p1", True)]) == (response.status_code, engine.received, counts.recorded)
+    assert counts.asked == [Person("acme", "u-1")]
     assert [("accepted", Outcome.REFUSED), ("finished", Outcome.REFUSED)] == log.records
     if body is STREAM:
         events = events_of(response.content)
@@ -464,31 +472,32 @@ async def test_a_refused_utterance_reaches_no_engine(gateway: Running, engine: F
 @pytest.mark.parametrize("body", [ASK, STREAM])
 async def test_the_judge_refuses_before_a_byte_has_left(gateway: Running, engine: FakeEngine, body: Any) -> None:
     """The judge runs while the engine prefills; when it refuses, the engine is let go and nothing of it is seen."""
-    counts = Counts()
-    gateway.set_stages(policy=Refuses(MAYBE, BAD), standings=counts)
+    counts, log = Counts(), Log()
+    gateway.set_stages(policy=Refuses(MAYBE, BAD), standings=counts, audit=log)
     script(engine, Hang())
     response = await post(gateway, body)
     assert (200, True) == (response.status_code, "无法回答" in response.content.decode())
-    assert counts.recorded == [(Person("acme", "u-1"), True)]
+    assert counts.recorded == [("p1", True)]
+    assert [what for what, _ in log.records] == ["accepted", "judged", "finished"]
     await asyncio.wait_for(engine.left.wait(), 1)
 
 
 @pytest.mark.parametrize("body", [ASK, STREAM])
 async def test_the_judge_lets_pass(gateway: Running, body: Any) -> None:
-    """A clean verdict of the judge changes nothing of the answer."""
-    counts = Counts()
+    """A clean verdict of the judge changes nothing of the answer; it ends a row of violations."""
+    counts = Counts(Standing("p1", counted=True, state=State(row=1)))
     gateway.set_stages(policy=Refuses(MAYBE, CLEAN), standings=counts)
     response = await post(gateway, body)
     said = (
         text_of(events_of(response.content)) if body is STREAM else response.json()["choices"][0]["message"]["content"]
     )
     assert said == TEXT
-    assert counts.recorded == [(Person("acme", "u-1"), False)]
+    assert counts.recorded == [("p1", False)]
 
 
 async def test_a_suspended_person_reaches_no_engine(gateway: Running, engine: FakeEngine) -> None:
     """A suspended person reads so, whatever they ask."""
-    gateway.set_stages(standings=Counts(Standing(suspended_until=4e9)))
+    gateway.set_stages(standings=Counts(Standing("p1", counted=True, state=State(why=1), closed_until=UNTIL_LIFTED)))
     response = await post(gateway, ASK)
     assert ([], 200) == (engine.received, response.status_code)
     assert "暂停" in response.json()["choices"][0]["message"]["content"]
@@ -520,7 +529,8 @@ async def test_who_is_speaking(gateway: Running, fields: dict[str, str], trusted
     gateway.services.take_keys(ring_document(trusts_user_header=trusted))
     body = {name: value for name, value in ASK.items() if name != "user"}
     await post(gateway, {**body, **fields}, **{"x-user-id": "h"})
-    assert [(Person("acme", expected) if expected else None, False)] == counts.recorded
+    assert [Person("acme", expected) if expected else None] == counts.asked
+    assert counts.recorded == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+"""The records of the audit log: what stands in the segments, as canonical JSON.
+
+Field names are short where they come with every turn. Times are Unix milliseconds. An empty or default field is left
+out. A turn has two records: `Accepted` before its first byte leaves, `Finished` before its last.
+"""
+
+from typing import Any
+
+import msgspec
+
+from policies.strikes import State
+
+FORMAT = 1
+"""Of the segments; a reader that meets a higher one stops."""
+
+
+class Text(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A text, or what stands for it where it is not kept."""
+
+    chars: int
+    sha256: str
+    """Of its UTF-8, before anything in it was masked."""
+    text: str | None = None
+
+
+class Found(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
+    """One piece of evidence: `policies.verdict.Evidence`."""
+
+    stage: str
+    what: str
+    start: int = 0
+    end: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A verdict with its reasons."""
+
+    action: str
+    risk: str | None = None
+    evidence: tuple[Found, ...] = ()
+
+
+class Strike(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What counting an utterance did. *seq* 0: it was not counted yet, since the state server was away."""
+
+    at: int
+    seq: int = 0
+    event: str = ""
+    before: State = State()
+    after: State = State()
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", kw_only=True):
+    """What every record has: when it was written."""
+
+    at: int
+
+
+class Segment(Record, frozen=True, omit_defaults=True, tag="segment", kw_only=True):
+    """The first record of a segment file."""
+
+    writer: str
+    format: int = FORMAT
+
+
+class Torn(Record, frozen=True, omit_defaults=True, tag="torn", kw_only=True):
+    """A writer that was killed in the middle of a record left these bytes, which were cut off."""
+
+    bytes: int
+    sha256: str
+
+
+class Accepted(Record, frozen=True, omit_defaults=True, tag="accepted", kw_only=True):
+    """A turn has begun."""
+
+    id: str
+    """The content id."""
+    route: str
+    key: str
+    tenant: str = ""
+    person: str = ""
+    """Opaque id of the person; empty: nobody is named."""
+    user: str = ""
+    """The person's name as the client sent it."""
+    address: str = ""
+    model: str = ""
+    replica: str = ""
+    stream: bool = False
+    library: str = ""
+    """Version of the keyword library that judged."""
+    policy: str = ""
+    """Digest of the settings that decide."""
+    digest: str = ""
+    """Of the model or adapter, where known."""
+    words: Text | None = None
+    """The newest words."""
+    verdict: Decision | None = None
+    """None: clean."""
+    counts: str = ""
+    """``violation`` or ``clean``: what the strike rule is told; empty: nothing."""
+    utterance: str = ""
+    """Name of the normalised words; one utterance counts once."""
+
+
+class Judged(Record, frozen=True, omit_defaults=True, tag="judged", kw_only=True):
+    """The judge has refused an utterance after its turn was accepted; written before it is counted."""
+
+    id: str
+    verdict: Decision
+    person: str = ""
+    counts: str = ""
+    utterance: str = ""
+
+
+class Finished(Record, frozen=True, omit_defaults=True, tag="finished", kw_only=True):
+    """A turn has ended."""
+
+    id: str
+    outcome: str
+    status: int = 200
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first_token_ms: float | None = None
+    total_ms: float | None = None
+    verdict: Decision | None = None
+    """Where it is another than that of `Accepted`: a judge's, or of an answer that was cut."""
+    observed: tuple[Found, ...] = ()
+    strike: Strike | None = None
+    words: Text | None = None
+    """The newest words with their text, where only the end of the turn showed that it is to be kept."""
+    answer: Text | None = None
+
+
+class Person(Record, frozen=True, omit_defaults=True, tag="person", kw_only=True):
+    """Something other than an utterance changed a person's standing: a lift, a suspension, an appeal."""
+
+    person: str
+    kind: str
+    strike: Strike
+    by: str = ""
+    reason: str = ""
+    until: int = 0
+
+
+class Admin(Record, frozen=True, omit_defaults=True, tag="admin", kw_only=True):
+    """What an admin did, or read."""
+
+    admin: str
+    action: str
+    target: str = ""
+    details: dict[str, Any] = {}
+
+
+AnyRecord = Segment | Torn | Accepted | Judged | Finished | Person | Admin
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(AnyRecord)
+
+
+def encode(record: AnyRecord) -> bytes:
+    """Return the bytes that are stored, hashed and never written anew."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes) -> AnyRecord:
+    """Return the record of stored bytes. Raises `msgspec.ValidationError` or `msgspec.DecodeError`."""
+    found: AnyRecord = _decoder.decode(data)
+    return found

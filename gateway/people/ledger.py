@@ -1,0 +1,132 @@
+"""Standings in Redis: one script, atomic and on the server's clock; the same for all workers and nodes."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from policies.strikes import GOOD, Rule, State
+
+CHANNEL = "gw:standings"
+"""Where every change is announced: ``person row|today|day|until|level|last|why|at|seq``."""
+_SLOT = "gw:{standings}"
+"""All keys lie in one slot of a cluster: only violations, and what a person in trouble says, are written at all."""
+NOTABLE = f"{_SLOT}:notable"
+SEQUENCE = f"{_SLOT}:seq"
+EPOCH = f"{_SLOT}:epoch"
+KEPT_SECONDS = 400 * 86_400
+"""Of a person who says nothing bad; longer than any level lives, and refreshed by each change."""
+SCRIPT = (Path(__file__).parent / "strike.lua").read_text(encoding="utf-8")
+_NO_EPOCH, _CHANGED = -1, -2
+
+
+class Incomplete(Exception):
+    """The standings are not all there: the state server is new or has lost them, and they are being rebuilt."""
+
+
+class Changed(Exception):
+    """The person's standing was changed by somebody else in the meantime."""
+
+
+class Stamped(msgspec.Struct, frozen=True):
+    """A standing with the number of its last change; 0: it was never changed."""
+
+    state: State = GOOD
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the script did, at which moment (Unix ms) and as which change of all."""
+
+    seq: int
+    at: int
+    event: str
+    before: Stamped
+    after: Stamped
+
+
+def unpacked(packed: bytes) -> Stamped:
+    """Return the standing that the script wrote as numbers between bars."""
+    *numbers, seq = (int(number) for number in packed.split(b"|"))
+    return Stamped(State(*numbers), seq)
+
+
+class Ledger:
+    """The standings of all people. Every call is one round trip; raises `RedisError` where that fails."""
+
+    def __init__(self, redis: "Redis", rule: Rule) -> None:
+        self.redis = redis
+        self.rule = rule
+        self._script = redis.register_script(SCRIPT)
+
+    async def count(self, person: str, utterance: str, *, violation: bool, at: int | None = None) -> Change:
+        """Count an utterance; see `policies.strikes.Record.count`. *at* replaces the server's clock.
+
+        Raises `Incomplete`.
+        """
+        return await self._run("count", person, utterance, "1" if violation else "0", at)
+
+    async def lift(self, person: str, *, upheld: bool = False, at: int | None = None) -> Change:
+        """End a suspension; *upheld*: it was a mistake, and its level goes back, too. Raises `Incomplete`."""
+        return await self._run("uphold" if upheld else "lift", person, at=at)
+
+    async def suspend(self, person: str, until: int, at: int | None = None) -> Change:
+        """Suspend by hand, *until* then (Unix ms, or `UNTIL_LIFTED`). Raises `Incomplete`."""
+        return await self._run("suspend", person, argument=str(until), at=at)
+
+    async def look(self, person: str) -> Stamped:
+        """Return a person's standing. Raises `Incomplete`."""
+        return (await self._run("look", person)).after
+
+    async def set(self, person: str, state: State, seq: int | None = None) -> Change:
+        """Put a standing that was rebuilt in place of what is there.
+
+        Raises `Changed` where the last change is not number *seq* any more.
+        """
+        expected = "" if seq is None else str(seq)
+        return await self._run("set", person, argument=msgspec.json.encode(state).decode(), expected=expected)
+
+    async def complete(self) -> bool:
+        """Return whether all standings are there."""
+        return bool(await self.redis.exists(EPOCH))
+
+    async def open(self, epoch: str) -> None:
+        """Say that all standings are there from now on; *epoch* names this life of the state server."""
+        await self.redis.set(EPOCH, epoch)
+
+    async def sequence(self) -> int:
+        """Return the number of the last change. Raises `Incomplete`."""
+        number, epoch = await cast("Awaitable[Any]", self.redis.mget(SEQUENCE, EPOCH))
+        if epoch is None:
+            raise Incomplete
+        return int(number or 0)
+
+    async def notable(self) -> dict[str, Stamped]:
+        """Return who has violations in a row or is suspended."""
+        found: dict[bytes, bytes] = await cast("Awaitable[Any]", self.redis.hgetall(NOTABLE))
+        return {person.decode(): unpacked(packed) for person, packed in found.items()}
+
+    async def _run(  # noqa: PLR0913, PLR0917 - the arguments of the script
+        self,
+        what: str,
+        person: str,
+        utterance: str = "",
+        argument: str = "",
+        at: int | None = None,
+        expected: str = "",
+    ) -> Change:
+        rule = self.rule
+        keys = [f"{_SLOT}:p:{person}", f"{_SLOT}:u:{person}:{utterance}", NOTABLE, SEQUENCE, EPOCH]
+        given = [what, person, "" if at is None else at, argument, expected, rule.consecutive, rule.daily]
+        given += [",".join(map(str, rule.suspensions_ms)), rule.decay_ms, rule.same_ms, rule.same_most_ms]
+        found: list[Any] = await self._script(keys, [*given, rule.utc_offset_ms, CHANNEL, KEPT_SECONDS])
+        if found[0] == _NO_EPOCH:
+            raise Incomplete
+        if found[0] == _CHANGED:
+            raise Changed
+        seq, now, event, before, after = found
+        return Change(seq, now, event.decode(), unpacked(before), unpacked(after))

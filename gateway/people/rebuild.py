@@ -1,0 +1,164 @@
+"""Standings from the audit log: after a loss of the state server, and for what it could not count.
+
+The log is the truth. What was counted stands in it with the moment and the number that the script gave it, what was
+not with its own moment; replayed in that order by the rule they give the standing.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from gateway.audit.entries import Accepted, Finished, Judged, Person, decode
+from gateway.audit.heads import writers
+from gateway.audit.segments import Broken, Cursor, read
+from gateway.people.ledger import Changed, Incomplete, Ledger
+from gateway.people.standing import PENDING
+from policies.strikes import Record, Rule, State
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+UNDERWAY_LOOKS = 5
+"""Looks at the log after which a turn that was to be counted, and has no end, is taken for one that was killed."""
+LONGEST_LOOKS = 7_200
+"""Looks after which no end of a clean turn is awaited any more."""
+_COUNTED = (b'"counts":', b'"strike":', b'"t":"person"')
+
+
+@dataclass(slots=True)
+class Event:
+    """Something that counts: an utterance, or what an admin did (*kind*: ``lift``, ``uphold``, ``suspend``)."""
+
+    person: str
+    kind: str
+    at: int
+    seq: int = 0
+    utterance: str = ""
+    until: int = 0
+    looks: int = 0
+    """How often it was looked at without an end."""
+    settled: bool = False
+    """Whether it was counted, or seen to by a rebuild."""
+
+
+def standing(events: list[Event], rule: Rule) -> State:
+    """Return what *events* of one person give, in the order of moment and number."""
+    record = Record(rule)
+    for event in sorted(events, key=lambda one: (one.at, one.seq)):
+        if event.kind == "suspend":
+            record.suspend(event.at, event.until)
+        elif event.kind in {"lift", "uphold"}:
+            (record.lift if event.kind == "lift" else record.uphold)(event.at)
+        else:
+            record.count(event.utterance, event.at, violation=event.kind == "violation")
+    return record.state
+
+
+@dataclass
+class Events:
+    """What counts in the segments under *root*, read on from where the last look ended."""
+
+    root: Path
+    people: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    _open: dict[str, Event] = field(default_factory=dict)
+    _cursors: dict[Path, Cursor] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Read what is new. A chain that is broken is read up to there; `gateway audit verify` tells where."""
+        for turn, event in list(self._open.items()):
+            event.looks += 1
+            if event.looks > LONGEST_LOOKS:
+                del self._open[turn]
+        for directory in writers(self.root):
+            cursor = self._cursors.get(directory, Cursor())
+            try:
+                for row in read(directory, cursor):
+                    self._cursors[directory] = row.cursor
+                    if any(mark in row.body for mark in _COUNTED):
+                        self._take(row.body)
+            except (Broken, OSError) as error:
+                log.error("standings: the log of %s cannot be read on: %s", directory.name, error)  # noqa: TRY400
+
+    def unsettled(self) -> set[str]:
+        """Return who said something that was not counted, or whose turn was killed while it was."""
+        late = {e.person for e in self._open.values() if e.kind == "violation" and e.looks > UNDERWAY_LOOKS}
+        pending = {p for p, events in self.people.items() if any(not e.settled and e.seq == 0 for e in events)}
+        return late | (pending - {event.person for event in self._open.values()})
+
+    def settle(self, person: str) -> None:
+        """Know that the standing of *person* is what their events give."""
+        for event in self.people[person]:
+            event.settled = True
+        for turn in [turn for turn, event in self._open.items() if event.person == person]:
+            del self._open[turn]
+
+    def _take(self, body: bytes) -> None:
+        match decode(body):
+            case (Accepted() | Judged()) as turn if turn.counts:
+                self._open[turn.id] = event = Event(turn.person, turn.counts, turn.at, utterance=turn.utterance)
+                if turn.counts == "violation":
+                    self.people[turn.person].append(event)
+            case Finished() as end:
+                self._end(end)
+            case Person() as one:
+                strike = one.strike
+                event = Event(one.person, one.kind, strike.at, strike.seq, until=one.until, settled=True)
+                self.people[one.person].append(event)
+
+    def _end(self, end: Finished) -> None:
+        event = self._open.pop(end.id, None)
+        if event is None or end.strike is None:
+            return
+        if event.kind == "clean":
+            self.people[event.person].append(event)
+        event.at, event.seq = end.strike.at, end.strike.seq
+        event.settled = end.strike.event != PENDING
+
+
+class Rebuilder:
+    """Sees to it that the standings in Redis are those of the log; runs in the control process."""
+
+    def __init__(self, ledger: Ledger, root: Path) -> None:
+        self.ledger = ledger
+        self.events = Events(root)
+
+    async def run(self) -> None:
+        """Look once a second until cancelled."""
+        while True:
+            try:
+                await self.step()
+            except (RedisError, OSError, Incomplete) as error:
+                log.warning("standings cannot be rebuilt now: %r", error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def step(self) -> int:
+        """Bring what is behind in line with the log; return the number of people it was done for."""
+        await asyncio.to_thread(self.events.look)
+        if not await self.ledger.complete():
+            return await self.all()
+        done = 0
+        for person in self.events.unsettled():
+            seq = (await self.ledger.look(person)).seq
+            try:
+                await self._set(person, seq)
+            except Changed:  # somebody was quicker; the next look has it
+                continue
+            done += 1
+        return done
+
+    async def all(self) -> int:
+        """Rebuild the standing of everybody who ever counted, then say that all are there."""
+        for person in list(self.events.people):
+            await self._set(person, None)
+        await self.ledger.open(secrets.token_hex(8))
+        log.info("the standings of %d people were rebuilt from the audit log", len(self.events.people))
+        return len(self.events.people)
+
+    async def _set(self, person: str, seq: int | None) -> None:
+        await self.ledger.set(person, standing(self.events.people[person], self.ledger.rule), seq)
+        self.events.settle(person)

@@ -1,0 +1,103 @@
+-- The strike rule of policies/strikes.py, run where the standings are: atomic, and on one clock for all.
+-- KEYS  1 the person  2 the utterance  3 people of note  4 sequence  5 epoch: there once the standings are complete
+-- ARGV  1 what: count | lift | uphold | suspend | set | look   2 person   3 Unix ms, '' = the server's clock
+--       4 argument: violation 1 or 0 (count), until (suspend), state as JSON (set)
+--       5 sequence that the person must still have (set), '' = any
+--       6 consecutive 7 daily 8 suspensions 9 decay 10 same 11 same_most 12 utc_offset 13 channel 14 seconds kept
+-- Returns {seq, at, event, before, after}; states as "row|today|day|until|level|last|why|at|seq". No epoch: {-1}.
+local what, person, given, argument = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if what ~= 'set' and redis.call('EXISTS', KEYS[5]) == 0 then return {-1} end
+
+local now
+if given ~= '' then now = tonumber(given)
+else local t = redis.call('TIME'); now = t[1] * 1000 + math.floor(t[2] / 1000) end
+
+local NAMES = {'row', 'today', 'day', 'until', 'level', 'last', 'why', 'at', 'seq'}
+local found = redis.call('HMGET', KEYS[1], unpack(NAMES))
+local s = {}
+for i, name in ipairs(NAMES) do s[name] = tonumber(found[i]) or 0 end
+
+local function packed()
+  local words = {}
+  for i, name in ipairs(NAMES) do words[i] = string.format('%d', s[name]) end
+  return table.concat(words, '|')
+end
+
+local function suspended() return s['until'] == -1 or now < s['until'] end
+
+local before = packed()
+
+-- Makes what the state has become known: to the person's key, to the people of note, to the workers.
+local function kept(event)
+  s.seq = redis.call('INCR', KEYS[4])
+  s.at = now
+  local words = {}
+  for _, name in ipairs(NAMES) do words[#words + 1] = name; words[#words + 1] = string.format('%d', s[name]) end
+  redis.call('HSET', KEYS[1], unpack(words))
+  redis.call('EXPIRE', KEYS[1], ARGV[14])
+  local after = packed()
+  if s.row > 0 or suspended() then redis.call('HSET', KEYS[3], person, after)
+  else redis.call('HDEL', KEYS[3], person) end
+  redis.call('PUBLISH', ARGV[13], person .. ' ' .. after)
+  return {s.seq, now, event, before, after}
+end
+
+if what == 'look' then return {s.seq, now, '', before, before} end
+
+if what == 'set' then
+  if ARGV[5] ~= '' and s.seq ~= tonumber(ARGV[5]) then return {-2} end
+  local state = cjson.decode(argument)
+  for _, name in ipairs(NAMES) do if name ~= 'seq' then s[name] = state[name] or 0 end end
+  now = s.at
+  return kept('set')
+end
+
+now = math.max(now, s.at)  -- a person's time never goes backwards
+
+if what == 'lift' or what == 'uphold' then
+  s.row, s.today, s['until'], s.why = 0, 0, 0, 0
+  if what == 'uphold' then s.level = math.max(0, s.level - 1) end
+  return kept(what)
+end
+if what == 'suspend' then
+  s['until'], s.why = tonumber(argument), 3
+  return kept(what)
+end
+
+local violation = argument == '1'
+if suspended() then return {s.seq, now, 'while_suspended', before, before} end
+if not violation and s.row == 0 then return {s.seq, now, '', before, before} end
+
+local same, same_most = tonumber(ARGV[10]), tonumber(ARGV[11])
+local first, repeated, violated = now, false, false
+local seen = redis.call('GET', KEYS[2])
+if seen then
+  local f, l, v = string.match(seen, '^(%d+)|(%d+)|(%d)$')
+  f, l = tonumber(f), tonumber(l)
+  repeated = now - l < same and now - f < same_most
+  if repeated then first, violated = f, v == '1' end
+end
+local mark = string.format('%d|%d|%d', first, now, (violation or violated) and 1 or 0)
+redis.call('SET', KEYS[2], mark, 'PX', string.format('%d', 2 * math.max(same, 1000)))
+if repeated and (violated or not violation) then return {s.seq, now, 'repeated', before, before} end
+
+if not violation then
+  s.row = 0
+  return kept('reset')
+end
+local day = math.floor((now + tonumber(ARGV[12])) / 86400000)
+s.today = (s.day == day and s.today or 0) + 1
+s.row, s.day = s.row + 1, day
+if now - s.last > tonumber(ARGV[9]) then s.level = 0 end
+s.last, s['until'], s.why = now, 0, 0
+local event = 'struck'
+if s.row >= tonumber(ARGV[6]) or s.today >= tonumber(ARGV[7]) then
+  s.why = s.row >= tonumber(ARGV[6]) and 1 or 2
+  event = s.why == 1 and 'suspended_consecutive' or 'suspended_daily'
+  local durations = {}
+  for word in string.gmatch(ARGV[8], '[^,]+') do durations[#durations + 1] = tonumber(word) end
+  local duration = durations[math.min(s.level + 1, #durations)]
+  s['until'] = duration == -1 and -1 or now + duration
+  s.row, s.level = 0, s.level + 1
+end
+return kept(event)

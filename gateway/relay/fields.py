@@ -1,0 +1,198 @@
+"""What of an engine's answer may leave beside its texts. Sans-I/O; one `Fields` an answer.
+
+Engines send more than they document. So that no word leaves unseen, each string of an answer is one of three: a text,
+which the guard has seen (`chunks.texts`); a label, which is short, clear of listed words and the same throughout; or
+left out, together with the field that it stands in.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from gateway.relay.documents import unambiguous
+from policies.stream_guard import StreamGuard
+
+LONGEST_LABEL = 256
+"""Characters of all the strings of one field; ids of engines have up to 64, a list of sources may have more."""
+MOST_NAMES = 256
+"""Names of fields, and labels, in one answer."""
+NAME = re.compile(r"[A-Za-z0-9_.$:-]{1,64}")
+
+TEXTS = frozenset({"content", "reasoning_content", "reasoning", "thinking", "refusal"})
+"""Of a message. What stands there is a string or null, or it is no chunk."""
+FUNCTION = frozenset({"name", "arguments"})
+CUSTOM = frozenset({"name", "input"})
+CALL_LABELS = frozenset({"id", "type"})
+ELSEWHERE = frozenset({"choices", "model", "error"})
+"""Of the document: the answers, the name that is exchanged, and what is no answer."""
+OF_CHOICE = frozenset({"index", "delta", "message", "text", "logprobs"})
+"""Texts, and what stands beside exactly the text that it spells."""
+USUAL_NAMES = frozenset(
+    [
+        "id",
+        "object",
+        "created",
+        "system_fingerprint",
+        "service_tier",
+        "usage",
+        "timings",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "cached_tokens",
+        "reasoning_tokens",
+        "finish_reason",
+        "stop_reason",
+        "role",
+        "prompt_n",
+        "prompt_ms",
+        "prompt_per_token_ms",
+        "prompt_per_second",
+        "predicted_n",
+        "predicted_ms",
+        "predicted_per_token_ms",
+        "predicted_per_second",
+        "cache_n",
+        "prompt_logprobs",
+        "prompt_token_ids",
+        "token_ids",
+        "kv_transfer_params",
+        "annotations",
+        "audio",
+        "matched_stop",
+        "function_call",
+        "tool_calls",
+    ]
+)
+USUAL_LABELS = frozenset({"chat.completion.chunk", "chat.completion", "text_completion", "assistant", "function"})
+USUAL_LABELS |= {"stop", "length", "tool_calls"}
+
+Place = tuple[int, str]
+"""Choice and field; -1 is the document itself."""
+
+
+class Fields:
+    """Leaves out what is neither text nor label, and remembers the labels of one answer."""
+
+    __slots__ = ("_first", "_names", "guard", "left_out")
+
+    def __init__(self, guard: StreamGuard) -> None:
+        self.guard = guard
+        self.left_out: set[str] = set()
+        """Names of fields that did not leave."""
+        self._names: set[str] = set()
+        self._first: dict[Place, tuple[list[str], Any]] = {}
+        """The strings of each label, and the whole of it, as they came first."""
+
+    def kept(self, payload: bytes) -> bytes:
+        """Return what may leave of a chunk or whole answer that `chunks.decode` takes; *payload* itself if all of it.
+
+        Raises `EngineBroken` for a name that stands twice in one object: which counts differs between parsers.
+        """
+        document = unambiguous(payload)
+        changed = self._labels(document, -1, "", ELSEWHERE)
+        for choice in document.get("choices") or ():
+            index = choice.get("index", 0)
+            changed |= self._labels(choice, index, "", OF_CHOICE)
+            for name in ("delta", "message"):
+                if choice.get(name):
+                    changed |= self._message(choice[name], index)
+        return msgspec.json.encode(document) if changed else payload
+
+    def _message(self, message: dict[str, Any], index: int) -> bool:
+        changed = False
+        for name in message.keys() - TEXTS:
+            value = message[name]
+            if name == "role":
+                changed |= self._label(message, name, (index, name))
+            elif name == "function_call" and value:
+                changed |= self._texts_only(value, FUNCTION)
+            elif name == "tool_calls" and value:
+                for number, call in enumerate(value):
+                    changed |= self._call(call, index, call.get("index", number))
+            else:
+                changed |= self._mute(message, name)
+        return changed
+
+    def _call(self, call: dict[str, Any], index: int, number: int) -> bool:
+        changed = False
+        for name in list(call):
+            if name in CALL_LABELS:
+                changed |= self._label(call, name, (index, f"{number}.{name}"))
+            elif name == "function" and call[name]:
+                changed |= self._texts_only(call[name], FUNCTION)
+            elif name == "custom" and call[name]:
+                changed |= self._texts_only(call[name], CUSTOM)
+            else:
+                changed |= self._mute(call, name)
+        return changed
+
+    def _texts_only(self, owner: dict[str, Any], texts: frozenset[str]) -> bool:
+        changed = False
+        for name in owner.keys() - texts:
+            changed |= self._mute(owner, name)
+        return changed
+
+    def _mute(self, owner: dict[str, Any], name: str) -> bool:
+        """Leave a field out that could say something: beside texts nothing but numbers and empty values stays."""
+        value = owner[name]
+        if isinstance(value, str | list | dict) and value:
+            return self._leave_out(owner, name)
+        return not self._is_name(name) and self._leave_out(owner, name)
+
+    def _labels(self, owner: dict[str, Any], index: int, within: str, besides: frozenset[str]) -> bool:
+        changed = False
+        for name in owner.keys() - besides:
+            changed |= self._label(owner, name, (index, within + name))
+        return changed
+
+    def _label(self, owner: dict[str, Any], name: str, place: Place) -> bool:
+        """Keep a label as it came first; leave it out where it is none. Return whether that changes *owner*."""
+        value, strings = owner[name], list[str]()
+        if not self._is_name(name) or not self._collect(value, strings):
+            return self._leave_out(owner, name)
+        if not strings:
+            return False
+        first = self._first.get(place)
+        if first is None:
+            if len(self._first) >= MOST_NAMES or not self._is_label(strings):
+                return self._leave_out(owner, name)
+            self._first[place] = strings, value
+        elif first[0] != strings:
+            owner[name] = first[1]
+            return True
+        return False
+
+    def _is_label(self, strings: list[str]) -> bool:
+        if USUAL_LABELS.issuperset(strings):
+            return True
+        return sum(map(len, strings)) <= LONGEST_LABEL and self.guard.allows("", "", strings)
+
+    def _collect(self, value: Any, strings: list[str]) -> bool:
+        """Add the strings in *value* to *strings*; return False where it may say something in another way."""
+        if isinstance(value, str):
+            if value:
+                strings.append(value)
+            return True
+        if isinstance(value, dict):
+            return all(self._is_name(name) and self._collect(one, strings) for name, one in value.items())
+        if isinstance(value, list):  # of numbers: the ids of tokens, the bytes of a text
+            return all(isinstance(one, str | dict) and self._collect(one, strings) for one in value)
+        return True
+
+    def _is_name(self, name: str) -> bool:
+        if name in USUAL_NAMES or name in self._names:
+            return True
+        if len(self._names) >= MOST_NAMES or not NAME.fullmatch(name) or not self.guard.allows("", "", [name]):
+            return False
+        self._names.add(name)
+        return True
+
+    def _leave_out(self, owner: dict[str, Any], name: str) -> bool:
+        del owner[name]
+        if len(self.left_out) < MOST_NAMES:
+            self.left_out.add(name if self._is_name(name) else "(no name)")
+        return True

@@ -1,0 +1,216 @@
+"""Whoever changes the log is found, and nobody is accused who did not."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.chain import GENESIS, HEADER, framed, frames
+from gateway.audit.heads import HEADS, Exporter, Signer
+from gateway.audit.segments import segment, segments
+from gateway.audit.slots import node
+from gateway.audit.verify import Fault, Report, verify
+from gateway.audit.writer import Writer, open_writer
+
+Opened = Callable[..., Writer]
+SIGNER = Signer(b"k" * 32)
+RECORDS = 301
+
+
+def record(i: int) -> bytes:
+    kind = "accepted" if i % 2 == 0 else "finished"
+    return b'{"at":1,"id":"turn%04d","t":"%s"}' % (i // 2, kind.encode())
+
+
+@pytest.fixture
+def log(root: Path) -> Path:
+    """A log of several segments, signed at each tenth record and in the end; returns the writer's directory."""
+    writer = open_writer(root, "w", segment_bytes=8000)
+    exporter = Exporter(root, SIGNER)
+    for i in range(RECORDS):
+        writer.append(record(i))
+        if i % 10 == 0:
+            writer.sync()
+            exporter.step()
+    writer.close()
+    return writer.slot.directory
+
+
+def checked(root: Path) -> Report:
+    return verify(root, SIGNER, (root / HEADS,))
+
+
+def only(root: Path) -> Fault:
+    """The one fault."""
+    [fault] = checked(root).faults
+    return fault
+
+
+def holding(directory: Path, body: bytes) -> tuple[Path, int, int]:
+    """Return segment, begin of the frame and number of a record."""
+    for first in segments(directory):
+        path, offset = segment(directory, first), 0
+        for seq, (end, _, found) in enumerate(frames(path), first):
+            if found == body:
+                return path, offset, seq
+            offset = end
+    raise AssertionError(body)
+
+
+def recompute(directory: Path, change: Callable[[bytes], bytes]) -> None:
+    """What somebody does who knows the format, but has no key."""
+    before = GENESIS
+    for first in segments(directory):
+        path = segment(directory, first)
+        data, before = framed(before, [change(body) for _, _, body in frames(path)])
+        path.write_bytes(data)
+
+
+def test_a_log_that_nobody_touched_is_well(log: Path, root: Path) -> None:
+    """And is counted."""
+    report = checked(root)
+    found = report.writers[log.name]
+    assert (report.ok, found.records, found.last, found.signed) == (
+        True,
+        RECORDS + len(segments(log)),
+        found.last,
+        found.last,
+    )
+    assert (found.unfinished, found.unfinished_ids, found.unbegun) == (1, ["turn0150"], 0)
+
+
+def test_a_changed_record_is_named(log: Path, root: Path) -> None:
+    """By file, number, place and id."""
+    path, offset, seq = holding(log, record(100))
+    path.write_bytes(path.read_bytes().replace(record(100), record(100).replace(b'"at":1', b'"at":2')))
+    assert only(root) == Fault("chain", only(root).text, log.name, seq, path.name, offset, "turn0050")
+
+
+def test_a_removed_record_is_named(log: Path, root: Path) -> None:
+    """At the place where it was."""
+    path, offset, seq = holding(log, record(100))
+    data = path.read_bytes()
+    size = HEADER.size + len(record(100))
+    path.write_bytes(data[:offset] + data[offset + size :])
+    assert (only(root).kind, only(root).seq, only(root).offset) == ("chain", seq, offset)
+
+
+def test_recomputed_hashes_are_exposed_by_the_signed_heads(log: Path, root: Path) -> None:
+    """The first record that may be another is named: behind the last head that agrees."""
+    _, _, seq = holding(log, record(105))
+    recompute(log, lambda body: body.replace(b'"at":1', b'"at":2') if body == record(105) else body)
+    fault = only(root)
+    assert fault.kind == "heads"
+    assert seq - 11 <= fault.seq <= seq
+    assert verify(root, None, ()).ok  # without the heads nothing shows
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_cut_tail_is_named(log: Path, root: Path, whole: bool) -> None:
+    """Cut between records or within one."""
+    path, offset, seq = holding(log, record(RECORDS - 3))
+    with path.open("r+b") as file:
+        file.truncate(offset + (0 if whole else 7))
+    assert (only(root).kind, only(root).seq, only(root).offset) == ("tail", seq, offset)
+
+
+def test_a_cut_end_of_a_file_in_the_middle_is_named(log: Path, root: Path) -> None:
+    """The next one's number shows it."""
+    first, following = segments(log)[1:3]
+    path = segment(log, first)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 5)
+    assert (only(root).kind, only(root).seq, only(root).file) == ("missing", following - 1, path.name)
+
+
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_a_removed_file_is_named(log: Path, root: Path, which: int) -> None:
+    """The first, one in the middle, the last."""
+    first = segments(log)[which]
+    segment(log, first).unlink()
+    assert (only(root).kind, only(root).seq) == ("tail" if which == -1 else "missing", first)
+
+
+def test_a_removed_writer_is_named(log: Path, root: Path) -> None:
+    """Its heads stay."""
+    shutil.rmtree(log)
+    assert (only(root).kind, only(root).writer) == ("writer", log.name)
+
+
+def test_a_writer_in_the_place_of_another_is_named(log: Path, root: Path) -> None:
+    """Each says whose it is."""
+    shutil.copytree(log, root / f"{node(root)}-w1")
+    assert (only(root).kind, only(root).seq, only(root).writer) == ("chain", 1, f"{node(root)}-w1")
+
+
+@pytest.mark.usefixtures("log")
+def test_changed_and_removed_lines_of_heads_are_named(root: Path) -> None:
+    """Each line names the one before."""
+    path = next((root / HEADS).glob("*.jsonl"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:4] + lines[5:]))
+    assert (only(root).kind, only(root).seq) == ("line", 5)
+    path.write_bytes(b"".join([*lines[:4], lines[4].replace(b'"at":1', b'"at":2'), *lines[5:]]))
+    assert (only(root).kind, only(root).seq) == ("line", 5)
+
+
+def test_a_copy_shows_what_was_cut_here(log: Path, root: Path, tmp_path: Path) -> None:
+    """With the heads cut as well."""
+    shutil.copytree(root / HEADS, tmp_path / "copy")
+    path, offset, _ = holding(log, record(RECORDS - 2))
+    with path.open("r+b") as file:
+        file.truncate(offset)
+    own = next((root / HEADS).glob("*.jsonl"))
+    own.write_bytes(b"".join(own.read_bytes().splitlines(keepends=True)[:-1]))
+    assert checked(root).ok
+    assert [one.kind for one in verify(root, SIGNER, (root / HEADS, tmp_path / "copy")).faults] == ["tail"]
+
+
+@pytest.mark.usefixtures("log")
+def test_without_the_key_lines_are_no_proof(root: Path) -> None:
+    """Which is said."""
+    assert [one.kind for one in verify(root, None, (root / HEADS,)).faults] == ["line"]
+
+
+def test_a_torn_tail_is_reported_and_no_fault(log: Path, root: Path) -> None:
+    """Before its slot is taken again, and after."""
+    with segment(log, segments(log)[-1]).open("ab") as file:
+        file.write(bytes([0, 0, 1, 0]) + b"half")
+    report = checked(root)
+    assert (report.ok, report.writers[log.name].tail_bytes) == (True, 8)
+    open_writer(root, "w").close()
+    report = checked(root)
+    found = report.writers[log.name]
+    assert (report.ok, found.torn, found.torn_bytes, found.tail_bytes) == (True, 1, 8, 0)
+
+
+def test_a_log_that_grows_is_well_all_the_while(root: Path) -> None:
+    """No false alarm beside a writer and an exporter."""
+    writer = open_writer(root, "w", segment_bytes=50_000)
+    exporter, end = Exporter(root, SIGNER), threading.Event()
+
+    def write() -> None:
+        while not end.is_set():
+            for i in range(20):
+                writer.append(record(i))
+            time.sleep(0.0005)
+
+    def sign() -> None:
+        while not end.wait(0.01):
+            exporter.step()
+
+    threads = [threading.Thread(target=work) for work in (write, sign)]
+    for thread in threads:
+        thread.start()
+    try:
+        reports = [checked(root) for _ in range(15) if not time.sleep(0.05)]
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
+        writer.close()
+    assert [fault for report in reports for fault in report.faults] == []
+    assert reports[-1].head_lines > 10 and len(segments(writer.slot.directory)) > 2

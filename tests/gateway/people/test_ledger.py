@@ -1,0 +1,107 @@
+"""The script in a real state server, against the rule it has to be."""
+
+import asyncio
+import multiprocessing
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.people.ledger import EPOCH, Changed, Incomplete, Ledger
+from policies.strikes import DAY_MS, GOOD, Record, Rule, State
+
+NOON = 1_764_000_000_000
+
+
+@pytest.fixture
+async def ledger(redis: "Redis") -> Ledger:
+    """An empty ledger that is complete."""
+    found = Ledger(redis, Rule())
+    await found.open("e1")
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_script_is_the_rule(ledger: Ledger, seed: int) -> None:
+    """Any story of utterances, lifts, appeals and suspensions ends the same, step by step."""
+    draw = random.Random(seed)  # noqa: S311 - a story, no secret
+    record, now = Record(ledger.rule), NOON + draw.randrange(DAY_MS)
+    for _ in range(60):
+        now += draw.choice([0, 1, 500, 5_000, 9_999, 10_000, 30_000, 3_600_000, DAY_MS, -5_000, 31 * DAY_MS])
+        what = draw.random()
+        if what < 0.85:
+            words, bad = draw.choice("abc"), draw.random() < 0.6
+            event = record.count(words, now, violation=bad)
+            change = await ledger.count("p", words, violation=bad, at=now)
+            assert change.event == event
+        elif what < 0.95:
+            upheld = draw.random() < 0.5
+            (record.uphold if upheld else record.lift)(now)
+            change = await ledger.lift("p", upheld=upheld, at=now)
+        else:
+            record.suspend(now, now + 1_000)
+            change = await ledger.suspend("p", now + 1_000, at=now)
+        assert change.after.state == record.state
+
+
+async def test_people_of_note_are_listed(ledger: Ledger) -> None:
+    """Whoever has a row or is suspended is listed, and leaves the list with that."""
+    await ledger.count("p", "a", violation=True)
+    await ledger.count("q", "a", violation=False)
+    assert set(await ledger.notable()) == {"p"}
+    await ledger.count("p", "b", violation=False)
+    assert await ledger.notable() == {}
+    assert await ledger.sequence() == 2
+
+
+async def test_nothing_is_counted_before_the_standings_are_there(redis: "Redis", ledger: Ledger) -> None:
+    """A state server that has lost everything says so, in place of giving everybody a clean sheet."""
+    await redis.delete(EPOCH)
+    with pytest.raises(Incomplete):
+        await ledger.count("p", "a", violation=True)
+    with pytest.raises(Incomplete):
+        await ledger.look("p")
+    await ledger.set("p", State(row=2, today=2, at=5))
+    await ledger.open("e2")
+    assert (await ledger.look("p")).state.row == 2
+
+
+async def test_a_standing_is_set_only_where_it_is_the_one_that_was_read(ledger: Ledger) -> None:
+    """Whoever was quicker wins."""
+    first = await ledger.count("p", "a", violation=True)
+    await ledger.count("p", "b", violation=True)
+    with pytest.raises(Changed):
+        await ledger.set("p", GOOD, first.seq)
+
+
+def _say(socket: str, number: int, words: int) -> None:
+    """Say each of *words* violations twice, the repeat at once."""
+
+    async def run() -> None:
+        client: Any = Redis.from_url(f"unix://{socket}")
+        ledger = Ledger(client, Rule(consecutive=10**6, daily=10**6, same_ms=60_000))
+        for i in range(words):
+            person, said = f"p{i % 10}", f"{number}-{i}"
+            calls = [ledger.count(person, said, violation=True) for _ in range(2 if i % 10 == 0 else 1)]
+            await asyncio.gather(*calls)
+        await client.aclose()
+
+    asyncio.run(run())
+
+
+async def test_many_processes_count_exactly(valkey: Path, redis: "Redis") -> None:
+    """8 processes, 10 000 calls in all, one in ten of them a repeat: not one is lost, not one is double."""
+    ledger = Ledger(redis, Rule(consecutive=10**6, daily=10**6, same_ms=60_000))
+    await ledger.open("e")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_say, args=(str(valkey), number, 1_136)) for number in range(8)]
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):
+        await asyncio.sleep(0.05)
+    assert [worker.exitcode for worker in workers] == [0] * 8
+    rows = [(await ledger.look(f"p{i}")).state.row for i in range(10)]
+    assert sum(rows) == 8 * 1_136
+    assert await ledger.sequence() == 8 * 1_136

@@ -1,0 +1,59 @@
+"""`gateway audit` without a gateway that runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway import cli
+from gateway.audit.entries import Admin, Finished, decode, encode
+from gateway.audit.heads import HEADS, Exporter, signer
+from gateway.audit.segments import read, segment
+from gateway.audit.slots import node
+from gateway.audit.writer import open_writer
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A log with one signed record."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    root = tmp_path / "audit"
+    writer = open_writer(root, "w")
+    writer.append(encode(Finished(at=1, id="abc", outcome="ok")))
+    writer.close()
+    made = signer(root, None, make=True)
+    assert made is not None
+    Exporter(root, made).step()
+    return root
+
+
+def test_verify_says_whether_all_is_well(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its status, too."""
+    assert cli.main(["audit", "verify"]) == 0
+    assert "All is well" in capsys.readouterr().out
+    path = segment(root / f"{node(root)}-w0", 1)
+    path.write_bytes(path.read_bytes().replace(b"abc", b"abd"))
+    assert cli.main(["audit", "verify"]) == 1
+    assert "FAULT chain" in capsys.readouterr().out
+    assert cli.main(["audit", "verify", "--json", "--heads", str(root / HEADS)]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ok"], document["faults"][0]["seq"], document["faults"][0]["id"]) == (False, 2, "abd")
+
+
+def test_heads_are_shown(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How far each writer is."""
+    assert cli.main(["audit", "heads", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[f"{node(root)}-w0"]["seq"] == 2
+    assert cli.main(["audit", "heads"]) == 0
+    assert capsys.readouterr().out.startswith(f"{node(root)}-w0 2 ")
+
+
+def test_a_look_at_a_turn_is_on_record(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether it was found or not."""
+    assert cli.main(["audit", "show", "abc", "--json"]) == 0
+    assert [(one["seq"], one["outcome"]) for one in json.loads(capsys.readouterr().out)] == [(2, "ok")]
+    assert cli.main(["audit", "show", "nobody"]) == 1
+    found = [decode(row.body) for row in read(root / f"{node(root)}-cli0")]
+    looks = [(one.action, one.target) for one in found if isinstance(one, Admin)]
+    assert looks == [("audit.show", "abc"), ("audit.show", "nobody")]
