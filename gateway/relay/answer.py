@@ -1,7 +1,9 @@
 """From an engine's answer to the client's: the reading, waiting and writing around `stream` and `whole`."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from backends.endpoint import Endpoint
 from backends.errors import EngineBroken, EngineError, EngineTimeout
@@ -22,6 +24,10 @@ from policies import answer_judge, keyword_policy, refusals
 
 AFTER_FINISH_SECONDS = 5.0
 """How long is waited for usage and [DONE] once an engine has finished every choice."""
+FORMS = frozenset(
+    ("guided_json guided_grammar guided_regex guided_choice structured_outputs grammar json_schema").split()
+)
+"""Fields of vLLM and llama.cpp that have an answer keep a form."""
 REUSE_SECONDS = 1.0
 """How long is waited for the end of an HTTP answer whose last event has come, to keep the connection."""
 
@@ -205,7 +211,10 @@ class Answer:
                 raise EngineBroken(f"The engine's answer has more than {self.stages.limits.answer_bytes} bytes.")
 
     def _label(self) -> str:
-        return self.stages.labels.text if self.turn.caller.content_label == "suffix" else ""
+        """Return the last words of the answer; none where a program reads it, which words after JSON would break."""
+        if self.turn.caller.content_label != "suffix" or _structured(self.request.body):
+            return ""
+        return self.stages.labels.text
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
         return [replies.content_id(self.turn.id), *self.stages.labels.headers(self.turn.id)]
@@ -225,6 +234,12 @@ class Answer:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
+
+
+def _structured(body: Mapping[str, Any]) -> bool:
+    """Return whether an answer was asked for that keeps a form, as JSON does."""
+    form = body.get("response_format")
+    return not FORMS.isdisjoint(body) or (isinstance(form, Mapping) and form.get("type") != "text")
 
 
 def joins(request: Request, endpoint: Endpoint) -> bool:

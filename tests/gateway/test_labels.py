@@ -27,6 +27,19 @@ async def test_each_key_has_its_label(gateway: Running) -> None:
     assert keys.digest(SECRET) in ring_document()
 
 
+@pytest.mark.parametrize(
+    "form", [{"response_format": {"type": "json_object"}}, {"guided_json": {}}, {"grammar": "root ::= [a-z]"}]
+)
+async def test_an_answer_that_a_program_reads_has_no_suffix(gateway: Running, form: dict[str, object]) -> None:
+    """Words after JSON would break it."""
+    gateway.services.take_keys(ring_document(content_label="suffix"))
+    async with gateway.client() as client:
+        for stream in (False, True):
+            answer = await client.post("/v1/chat/completions", json={**ASK, **form, "stream": stream})
+            assert Labels().text not in answer.text
+            assert answer.status_code == 200
+
+
 async def test_the_implicit_label_is_a_header(gateway: Running) -> None:
     """One block of strings with the content id, where a producer is configured and the header is wanted."""
     gateway.set_stages(labels=Labels(producer="91110000XX", header=True))
