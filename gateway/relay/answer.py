@@ -25,7 +25,7 @@ from policies import answer_judge, keyword_policy, refusals
 AFTER_FINISH_SECONDS = 5.0
 """How long is waited for usage and [DONE] once an engine has finished every choice."""
 FORMS = frozenset(
-    ("guided_json guided_grammar guided_regex guided_choice structured_outputs grammar json_schema").split()
+    ["guided_json", "guided_grammar", "guided_regex", "guided_choice", "structured_outputs", "grammar", "json_schema"]
 )
 """Fields of vLLM and llama.cpp that have an answer keep a form."""
 REUSE_SECONDS = 1.0
