@@ -1,10 +1,9 @@
 """The script in a real state server, against the rule it has to be."""
 
 import asyncio
-import multiprocessing
 import random
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -76,32 +75,34 @@ async def test_a_standing_is_set_only_where_it_is_the_one_that_was_read(ledger: 
         await ledger.set("p", GOOD, first.seq)
 
 
-def _say(socket: str, number: int, words: int) -> None:
-    """Say each of *words* violations twice, the repeat at once."""
+SAY = """
+import asyncio, sys
+from redis.asyncio import Redis
+from gateway.people.ledger import Ledger
+from policies.strikes import Rule
 
-    async def run() -> None:
-        client: Any = Redis.from_url(f"unix://{socket}")
-        ledger = Ledger(client, Rule(consecutive=10**6, daily=10**6, same_ms=60_000))
-        for i in range(words):
-            person, said = f"p{i % 10}", f"{number}-{i}"
-            calls = [ledger.count(person, said, violation=True) for _ in range(2 if i % 10 == 0 else 1)]
-            await asyncio.gather(*calls)
-        await client.aclose()
+async def run(socket, number, words):
+    client = Redis.from_url(f"unix://{socket}")
+    ledger = Ledger(client, Rule(consecutive=10**6, daily=10**6, same_ms=60_000))
+    for i in range(words):
+        calls = [ledger.count(f"p{i % 10}", f"{number}-{i}", violation=True) for _ in range(2 if i % 10 == 0 else 1)]
+        await asyncio.gather(*calls)
+    await client.aclose()
 
-    asyncio.run(run())
+asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+"""Says so many violations, one in ten of them twice at once."""
 
 
 async def test_many_processes_count_exactly(valkey: Path, redis: "Redis") -> None:
     """8 processes, 10 000 calls in all, one in ten of them a repeat: not one is lost, not one is double."""
     ledger = Ledger(redis, Rule(consecutive=10**6, daily=10**6, same_ms=60_000))
     await ledger.open("e")
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_say, args=(str(valkey), number, 1_136)) for number in range(8)]
-    for worker in workers:
-        worker.start()
-    while any(worker.is_alive() for worker in workers):
-        await asyncio.sleep(0.05)
-    assert [worker.exitcode for worker in workers] == [0] * 8
+    workers = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", SAY, str(valkey), str(number), "1136")
+        for number in range(8)
+    ]
+    assert await asyncio.gather(*(worker.wait() for worker in workers)) == [0] * 8
     rows = [(await ledger.look(f"p{i}")).state.row for i in range(10)]
     assert sum(rows) == 8 * 1_136
     assert await ledger.sequence() == 8 * 1_136
