@@ -35,7 +35,7 @@ _AROUND = 40
 _FEWEST_BYTES = 4
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})\r?\n[A-Za-z0-9+/_-]{4,}+)*+")
 """Lines of at least 60 go on in the next, as in mails. Nothing behind the first run may fail, or it is tried anew."""
-_HEX = re.compile(r"[0-9A-Fa-f]{2}(?:[ ,:;-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+")
+_HEX = re.compile(r"[0-9A-Fa-f]{2}(?:[ ,:;-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+[0-9A-Fa-f]?")
 _HEX_SIGNS = b" ,:;-\\xX"
 _BINARY = re.compile(r"(?:[01]{8}[ ,]?){3,}+")
 _ESCAPED = re.compile(
@@ -56,6 +56,10 @@ _COMMON = re.compile(
     re.DOTALL,
 )
 """Frequent ideographs, at least two, with punctuation and ASCII."""
+_TEXT = re.compile(rb"(?:[\xe3-\xe9][\x80-\xbf]{2}[\x20-\x7e]{0,8}){3,}+|[A-Za-z](?:[A-Za-z]|[ ,.'-](?=[A-Za-z])){9,}+")
+"""Three ideographs or more in UTF-8, or some Latin words: rare in random bytes."""
+LONGEST_GLUED = 100_000
+"""Signs of a code to which something may be glued, some milliseconds; of longer ones each piece is read alone."""
 _READABLE = 0.9
 """Share of the characters of a payload that can be printed."""
 
@@ -126,8 +130,9 @@ def _payloads(text: str) -> Iterator[Step]:
             if match is None:
                 yield STEP
                 continue
-            for data in read(match[0]):
-                yield code, (yield from _said(data))
+            for shift, data in read(match[0]):
+                said = "" if shift else (yield from _said(data))
+                yield code, said or _among(data)
 
 
 def _runs(text: str, pattern: re.Pattern[str]) -> Iterator[re.Match[str] | None]:
@@ -179,23 +184,30 @@ def _unescape(match: re.Match[str]) -> Generator[Step, None, Step]:
     return "url", plain or match[0]
 
 
-def _unhex(match: str) -> Iterator[bytes]:
+def _unhex(match: str) -> Iterator[tuple[int, bytes]]:
     """Yield what a run of hexadecimal digits may stand for, be they bits or not."""
     if bits := _BINARY.match(match):
         ones = bits[0].replace(" ", "").replace(",", "")
-        yield int(ones, 2).to_bytes(len(ones) // 8, "big")
+        yield 0, int(ones, 2).to_bytes(len(ones) // 8, "big")
     digits = match.encode().replace(b"0x", b"").replace(b"0X", b"").translate(None, _HEX_SIGNS)
-    yield bytes.fromhex(digits[: len(digits) // 2 * 2].decode())
+    for shift in (0, 1):  # one more digit may be glued in front
+        yield shift, bytes.fromhex(digits[shift : shift + (len(digits) - shift) // 2 * 2].decode())
 
 
-def _unbase64(match: str) -> Iterator[bytes]:
+def _unbase64(match: str) -> Iterator[tuple[int, bytes]]:
     """Yield what a run of base64 stands for, where it is no word, name or id."""
     if match.islower() or match.isupper() or match.isdigit() or match[1:].islower():
         return  # what is encoded has capitals and small letters
     token = match.replace("\r", "").replace("\n", "").replace("-", "+").replace("_", "/")
-    token = token[: len(token) - (len(token) % 4 == 1)]
-    with contextlib.suppress(binascii.Error):
-        yield base64.b64decode(token + "=" * (-len(token) % 4))
+    for shift in range(4 if len(token) <= LONGEST_GLUED else 1):
+        part = token[shift : len(token) - ((len(token) - shift) % 4 == 1)]
+        with contextlib.suppress(binascii.Error):
+            yield shift, base64.b64decode(part + "=" * (-len(part) % 4))
+
+
+def _among(data: bytes) -> str:
+    """Return what is text in *data* that as a whole is none: something was glued to its code; "" for nothing."""
+    return BETWEEN.join(found.decode() for found in _TEXT.findall(data)) if len(data) <= LONGEST_GLUED else ""
 
 
 def _said(data: bytes, *, strict: bool = True) -> Generator[Step, None, str]:

@@ -1,5 +1,6 @@
 """Checks the whole log: each writer's chain, and the signed heads against it. Streams: memory does not grow with it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -11,8 +12,10 @@ import msgspec
 
 from gateway.audit.heads import Signer, Unsigned, lines, signed_heads, writers
 from gateway.audit.retention import dropped
-from gateway.audit.segments import Broken, Cursor, Head, Row, read, segment, segments
+from gateway.audit.segments import Broken, Cursor, Head, Row, read, segment, segments, settled
 
+UNSIGNED_SECONDS = 60.0
+"""Within which a gateway that runs has signed its first heads."""
 LISTED = 100
 """Ids of records without a partner that are named; all are counted."""
 OPEN_AT_MOST = 100_000
@@ -232,6 +235,12 @@ class _Walk:
 _glance = msgspec.json.Decoder(_Glance).decode
 
 
+def _is_older(root: Path, seconds: float) -> bool:
+    """Return whether there are records under *root* that must have been signed for since."""
+    made = [segment(path, first).stat().st_mtime for path in writers(root) for first in segments(path)[:1]]
+    return any(time.time() - moment > seconds for moment in made) and any(settled(path) for path in writers(root))
+
+
 def verify(root: Path, signing: Signer | None, heads: tuple[Path, ...]) -> Report:
     """Check all writers under *root* against the signed lines in the directories *heads*: the log's own, and copies.
 
@@ -252,6 +261,8 @@ def verify(root: Path, signing: Signer | None, heads: tuple[Path, ...]) -> Repor
             elif name not in absent:
                 absent.add(name)
                 report.faults.append(Fault("writer", f"is gone: record {head.seq} of it was signed", name))
+    if signing is not None and not report.head_lines and _is_older(root, UNSIGNED_SECONDS):
+        report.faults.append(Fault("line", "there are records and not one signed head: they were removed"))
     for name, walk in walks.items():
         walk.finish()
         report.writers[name] = walk.found
