@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,12 +95,18 @@ def _show(settings: Settings, arguments: argparse.Namespace) -> int:
         writer.close()
     secret = settings.audit.signing_key
     signing = signer(root, secret.get_secret_value() if secret is not None else None)
-    needle = f'"id":{json.dumps(arguments.id)}'.encode()
+    wanted = arguments.id.removeprefix("chatcmpl-").removeprefix("cmpl-")  # as a refusal's body has it
+    needle = f'"id":{json.dumps(wanted)}'.encode()
     found = [
         {"writer": path.name, "seq": row.cursor.seq, **json.loads(row.body)}
         for path in writers(root)
         for row in read(path, start(path, signing))
-        if needle in row.body and json.loads(row.body).get("id") == arguments.id
+        if needle in row.body and json.loads(row.body).get("id") == wanted
     ]
     print(json.dumps(found, ensure_ascii=False, indent=None if arguments.json else 2))
+    if not found:
+        print(
+            f"gateway: id: no turn has the content id {wanted}; it is in the header X-Content-Id of an answer",
+            file=sys.stderr,
+        )
     return 0 if found else 1

@@ -47,16 +47,24 @@ async def store_hits(
 
 
 async def store_actions(
-    store: KeywordStore, entries: Iterable[Entry], actions: Mapping[int, Action], *, force: str | None = None
+    store: KeywordStore,
+    entries: Iterable[Entry],
+    actions: Mapping[int, Action],
+    *,
+    texts: int | None = None,
+    force: str | None = None,
 ) -> Written:
-    """Set the action of many entries, by id, as a measurement proposed for *entries*.
+    """Set the action of many entries, by id, as a measurement on *texts* harmless texts proposed for *entries*.
 
+    What was measured on more is not for it to decide, unless *force* says why.
     An imported entry gets one that its stored measurement does not allow only where *force* says why, kept in the note.
     """
 
     def values(row: RowMapping, entry: Entry) -> Mapping[str, Any] | None:
         action, note = actions[entry.id], row["note"]
         if row["action"] != entry.action:  # somebody has decided otherwise meanwhile
+            return None
+        if texts is not None and force is None and (row["benign_texts"] or 0) > texts:
             return None
         if row["origin"] == Origin.IMPORT:
             try:

@@ -296,7 +296,8 @@ class Trials:
         acted = Written()
         if apply:
             actions = {proposal.entry.id: proposal.action for proposal in changes}
-            acted = await store_actions(self.store, [proposal.entry for proposal in changes], actions, force=force)
+            measured = [proposal.entry for proposal in changes]
+            acted = await store_actions(self.store, measured, actions, texts=harmless.texts, force=force)
         return {
             "texts": harmless.texts,
             "entries": len(library.entries),

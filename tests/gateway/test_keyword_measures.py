@@ -66,6 +66,7 @@ async def test_a_smaller_sample_does_not_take_the_place_of_a_larger_one(store: K
     await store_hits(store, [entry], {entry.id: 5}, 2_000)
     assert await store_hits(store, [entry], {}, 10) == Written(kept=1)
     assert await shown(store, entry) == ("observe", 5, 2_000)
+    assert await store_actions(store, [entry], {entry.id: Action.JUDGE}, texts=10) == Written(kept=1)
     await store_hits(store, [entry], {entry.id: 1}, 2_000)
     assert await shown(store, entry) == ("observe", 1, 2_000)
     await store_hits(store, [entry], {}, 10, force=True)

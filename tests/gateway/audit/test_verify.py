@@ -1,5 +1,6 @@
 """Whoever changes the log is found, and nobody is accused who did not."""
 
+import os
 import shutil
 import threading
 import time
@@ -214,3 +215,12 @@ def test_a_log_that_grows_is_well_all_the_while(root: Path) -> None:
         writer.close()
     assert [fault for report in reports for fault in report.faults] == []
     assert reports[-1].head_lines > 10 and len(segments(writer.slot.directory)) > 2
+
+
+def test_a_log_whose_heads_were_all_removed_is_found_out(log: Path, root: Path) -> None:
+    """Records that are older than a minute, and not one signed head: a gateway signs each second."""
+    shutil.rmtree(root / HEADS)
+    assert checked(root).ok  # it may have begun just now
+    first = segment(log, segments(log)[0])
+    os.utime(first, (time.time() - 90, time.time() - 90))
+    assert only(root).kind == "line"
