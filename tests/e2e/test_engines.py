@@ -86,7 +86,14 @@ def test_several_prompts(client: OpenAI, model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_log_probabilities(client: OpenAI, model: str) -> None:
     """Log probabilities pass, whole and streamed."""
-    more: Any = {"model": model, "messages": ASK, "max_tokens": 4, "logprobs": True, "top_logprobs": 2}
+    more: Any = {
+        "model": model,
+        "messages": ASK,
+        "max_tokens": 4,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "temperature": 0,
+    }
     answer = client.chat.completions.create(**more)
     assert answer.choices[0].logprobs is not None
     assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 2
