@@ -217,7 +217,8 @@ class AnswerStream:
     def _rewritten(self, payload: bytes, changes: dict[int, Writes]) -> bytes:
         """Return the chunk with the texts that may leave; log probabilities would tell the held ones, so they go."""
         document = decoded(payload)
-        document["model"] = self.name.asked
+        if "model" in document:
+            document["model"] = self.name.asked
         kept = []
         for position, writes in changes.items():
             choice: dict[str, Any] = document["choices"][position]
