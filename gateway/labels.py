@@ -1,7 +1,6 @@
 """Labels on generated text: GB 45438-2025, 标识办法."""
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,20 +10,6 @@ IS_GENERATED = "1"
 HEADER = b"x-aigc"
 
 Words = Annotated[str, Field(min_length=1, max_length=200)]
-
-SHAPES = frozenset(
-    "structured_outputs guided_json guided_json_object guided_regex guided_choice guided_grammar json_schema grammar"
-    .split()
-)
-"""Fields of a request that give its answer a form: vLLM's two generations, and llama.cpp's."""
-
-
-def is_shaped(request: Mapping[str, Any]) -> bool:
-    """Return whether a program is to read the answer to *request*: words behind it would break its form."""
-    form = request.get("response_format")
-    if form is not None and not (isinstance(form, Mapping) and form.get("type") == "text"):
-        return True
-    return any(request.get(name) is not None for name in SHAPES)
 
 
 def implicit(producer: str, content_id: str) -> dict[str, Any]:
@@ -48,15 +33,11 @@ class Labels(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: Words = "（本内容由人工智能生成）"
-    """The explicit label, for keys whose `content_label` is `suffix`; see `suffix`."""
+    """The explicit label, for keys whose `content_label` is `suffix`."""
     producer: Words | None = None
     """The producer's code as it was filed; none: no implicit label anywhere, for none is made up."""
     header: bool = False
     """Whether each answer carries the implicit label as the header ``X-AIGC``; needs `producer`."""
-
-    def suffix(self, content_label: str, request: Mapping[str, Any]) -> str:
-        """Return what is put behind the answer to *request*: the text for people, nothing for programs."""
-        return self.text if content_label == "suffix" and not is_shaped(request) else ""
 
     def headers(self, content_id: str) -> list[tuple[bytes, bytes]]:
         """Return the header of one answer, if there is one."""

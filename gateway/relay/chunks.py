@@ -147,17 +147,22 @@ def _tokens(logprobs: dict[str, Any]) -> tuple[str, list[str]]:
         elif name in SPELLED:
             for entry in entries or ():
                 said.append(_token(entry))
-                others += map(_token, entry.get("top_logprobs") or ())
+                others += [_token(top, other=True) for top in entry.get("top_logprobs") or ()]
         else:
             _check_numbers(entries or ())
     return "".join(said), others
 
 
-def _token(entry: dict[str, Any]) -> str:
+def _is_half(token: str, spelled: bytes) -> bool:
+    """Return whether *spelled* is *token* but for half a character, which engines leave out or replace."""
+    return token in {spelled.decode("utf-8", how) for how in ("ignore", "replace")}
+
+
+def _token(entry: dict[str, Any], *, other: bool = False) -> str:
+    """Return a token. Half a character is allowed of *other* tokens alone: those that were said add up to a word."""
     token: str = entry["token"]
     spelled = entry.get("bytes")
-    # some hold half a character, which one engine leaves out of the token and another replaces
-    if spelled is not None and token not in {bytes(spelled).decode("utf-8", how) for how in ("ignore", "replace")}:
+    if spelled is not None and bytes(spelled) != token.encode() and not (other and _is_half(token, bytes(spelled))):
         raise ValueError("bytes that spell another token")
     _check_numbers(value for name, value in entry.items() if name not in {"token", "bytes", "top_logprobs"})
     return token

@@ -16,13 +16,16 @@ from policies.stream_guard import StreamGuard
 LONGEST_LABEL = 256
 """Characters of all the strings of one field; ids of engines have up to 64, a list of sources may have more."""
 MOST_NAMES = 256
-"""Names of fields, and labels, in one answer."""
+"""Names of fields in one answer, beside the usual ones."""
+MOST_LABELS = 8192
+"""In one answer; each of its 128 choices has a role, a reason for its end, and the ids and types of its calls."""
+NUMBERS = frozenset({type(None), bool, int, float})
 NAME = re.compile(r"[A-Za-z0-9_.$:-]{1,64}")
 
 TEXTS = frozenset({"content", "reasoning_content", "reasoning", "thinking", "refusal"})
 """Of a message. What stands there is a string or null, or it is no chunk."""
 FUNCTION = frozenset({"name", "arguments"})
-CUSTOM = frozenset({"name", "input"})
+CALLED = {"function": FUNCTION, "custom": frozenset({"name", "input"})}
 CALL_LABELS = frozenset({"id", "type"})
 ELSEWHERE = frozenset({"choices", "model", "error"})
 """Of the document: the answers, the name that is exchanged, and what is no answer."""
@@ -83,7 +86,7 @@ class Fields:
         self.guard = guard
         self.left_out: set[str] = set()
         """Names of fields that did not leave."""
-        self._names: set[str] = set()
+        self._names = set(USUAL_NAMES)
         self._first: dict[Place, tuple[list[str], Any]] = {}
         """The strings of each label, and the whole of it, as they came first."""
 
@@ -93,77 +96,74 @@ class Fields:
         Raises `EngineBroken` for a name that stands twice in one object: which counts differs between parsers.
         """
         document = unambiguous(payload)
-        changed = self._labels(document, -1, "", ELSEWHERE)
+        changed = self._labels(document, -1, ELSEWHERE)
         for choice in document.get("choices") or ():
             index = choice.get("index", 0)
-            changed |= self._labels(choice, index, "", OF_CHOICE)
-            for name in ("delta", "message"):
-                if choice.get(name):
-                    changed |= self._message(choice[name], index)
+            changed |= self._labels(choice, index, OF_CHOICE)
+            for part in ("delta", "message"):
+                if message := choice.get(part):
+                    changed |= self._message(message, index)
         return msgspec.json.encode(document) if changed else payload
+
+    def _labels(self, owner: dict[str, Any], index: int, besides: frozenset[str]) -> bool:
+        changed = False
+        for name, value in [*owner.items()]:
+            if name not in besides and (type(value) not in NUMBERS or name not in self._names):
+                changed |= self._label(owner, name, (index, name))
+        return changed
 
     def _message(self, message: dict[str, Any], index: int) -> bool:
         changed = False
-        for name in message.keys() - TEXTS:
-            value = message[name]
+        for name, value in [*message.items()]:
+            if name in TEXTS:
+                continue
             if name == "role":
                 changed |= self._label(message, name, (index, name))
-            elif name == "function_call" and value:
-                changed |= self._texts_only(value, FUNCTION)
             elif name == "tool_calls" and value:
                 for number, call in enumerate(value):
                     changed |= self._call(call, index, call.get("index", number))
             else:
-                changed |= self._mute(message, name)
+                changed |= self._texts_only(message, name, {"function_call": FUNCTION})
         return changed
 
     def _call(self, call: dict[str, Any], index: int, number: int) -> bool:
         changed = False
-        for name in list(call):
+        for name in [*call]:
             if name in CALL_LABELS:
                 changed |= self._label(call, name, (index, f"{number}.{name}"))
-            elif name == "function" and call[name]:
-                changed |= self._texts_only(call[name], FUNCTION)
-            elif name == "custom" and call[name]:
-                changed |= self._texts_only(call[name], CUSTOM)
-            else:
-                changed |= self._mute(call, name)
+            elif name != "index":
+                changed |= self._texts_only(call, name, CALLED)
         return changed
 
-    def _texts_only(self, owner: dict[str, Any], texts: frozenset[str]) -> bool:
-        changed = False
-        for name in owner.keys() - texts:
-            changed |= self._mute(owner, name)
-        return changed
+    def _texts_only(self, owner: dict[str, Any], name: str, called: dict[str, frozenset[str]]) -> bool:
+        """Keep a field beside a text where it says nothing; of one that is *called*, its texts too.
 
-    def _mute(self, owner: dict[str, Any], name: str) -> bool:
-        """Leave a field out that could say something: beside texts nothing but numbers and empty values stays."""
+        Numbers say nothing, nor do empty values.
+        """
         value = owner[name]
-        if isinstance(value, str | list | dict) and value:
+        if value and name in called:
+            others = [self._texts_only(value, one, {}) for one in [*value] if one not in called[name]]
+            return any(others)
+        if (isinstance(value, str | list | dict) and value) or not self._is_name(name):
             return self._leave_out(owner, name)
-        return not self._is_name(name) and self._leave_out(owner, name)
-
-    def _labels(self, owner: dict[str, Any], index: int, within: str, besides: frozenset[str]) -> bool:
-        changed = False
-        for name in owner.keys() - besides:
-            changed |= self._label(owner, name, (index, within + name))
-        return changed
+        return False
 
     def _label(self, owner: dict[str, Any], name: str, place: Place) -> bool:
         """Keep a label as it came first; leave it out where it is none. Return whether that changes *owner*."""
-        value, strings = owner[name], list[str]()
+        value, first = owner[name], self._first.get(place)
+        if first is not None and first[1] == value:
+            return False
+        strings: list[str] = []
         if not self._is_name(name) or not self._collect(value, strings):
             return self._leave_out(owner, name)
-        if not strings:
+        if not strings or (first is not None and first[0] == strings):
             return False
-        first = self._first.get(place)
-        if first is None:
-            if len(self._first) >= MOST_NAMES or not self._is_label(strings):
-                return self._leave_out(owner, name)
-            self._first[place] = strings, value
-        elif first[0] != strings:
+        if first is not None:
             owner[name] = first[1]
             return True
+        if len(self._first) >= MOST_LABELS or not self._is_label(strings):
+            return self._leave_out(owner, name)
+        self._first[place] = strings, value
         return False
 
     def _is_label(self, strings: list[str]) -> bool:
@@ -184,9 +184,13 @@ class Fields:
         return True
 
     def _is_name(self, name: str) -> bool:
-        if name in USUAL_NAMES or name in self._names:
+        if name in self._names:
             return True
-        if len(self._names) >= MOST_NAMES or not NAME.fullmatch(name) or not self.guard.allows("", "", [name]):
+        if (
+            len(self._names) >= len(USUAL_NAMES) + MOST_NAMES
+            or not NAME.fullmatch(name)
+            or not self.guard.allows("", "", [name])
+        ):
             return False
         self._names.add(name)
         return True

@@ -73,9 +73,10 @@ def learn(payload: bytes, choice: Choice, name: ModelName, model: str | None) ->
 
 def _around(payload: bytes, channel: str, text: str) -> tuple[bytes, bytes]:
     """Return what stands before and after *text*, where it seems to stand."""
+    field = channel.rpartition(".")[2].encode()
     for blank in (b"", b" "):
         for spelled in (msgspec.json.encode(text), json.dumps(text).encode()):
-            head, found, tail = payload.partition(b'"%b":%b%b' % (channel.encode(), blank, spelled))
+            head, found, tail = payload.partition(b'"%b":%b%b' % (field, blank, spelled))
             if found:
                 return head + found.removesuffix(spelled), tail
     return b"", b""

@@ -69,3 +69,28 @@ def test_a_name_that_stands_twice_is_an_error() -> None:
     """Which of the two counts differs between parsers."""
     with pytest.raises(EngineBroken):
         Fields(Through()).kept(b'{"choices":[{"index":0,"delta":{"content":"a","content":"b"}}]}')
+
+
+def test_the_most_choices_keep_their_labels() -> None:
+    """Each of 128 choices has a role, a reason for its end and a call's id; none of them is one label too many."""
+    call = {"index": 0, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    choices = [
+        {
+            "index": index,
+            "finish_reason": "tool_calls",
+            "message": {"role": "assistant", "tool_calls": [{**call, "id": f"call-{index}"}]},
+        }
+        for index in range(128)
+    ]
+    payload = json.dumps({"id": "c-1", "choices": choices}).encode()
+    assert guarded().kept(payload) is payload
+
+
+def test_texts_of_calls_stay() -> None:
+    """Functions and custom tools: what the guard sees leaves by it."""
+    calls = [
+        {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"index": 1, "id": "2", "type": "custom", "custom": {"name": "g", "input": "好"}},
+    ]
+    payload = chunk({"tool_calls": calls, "function_call": {"name": "f", "arguments": "{}"}, "thinking": "想"})
+    assert guarded().kept(payload) is payload

@@ -8,7 +8,7 @@ import pytest
 
 from backends.errors import EngineBroken
 from gateway.problems import Problem
-from gateway.relay.chunks import Usage
+from gateway.relay.chunks import Usage, tokens
 from gateway.relay.sse import EventSplitter
 from gateway.relay.stream import DONE, AnswerStream
 from policies.stream_guard import Step, Through
@@ -380,3 +380,13 @@ def test_log_probabilities_of_no_known_shape_do_not_leave(logprobs: Any) -> None
     document = json.loads(chunk({"content": "你好啊"}))
     document["choices"][0]["logprobs"] = logprobs
     assert b"logprobs" not in AnswerStream(ASKED, 1, Holding()).feed(json.dumps(document).encode())
+
+
+def test_bytes_that_were_said_do_not_add_up_to_a_word() -> None:
+    """Of a token that was said its bytes are its text; of those that were not, half a character may stand there."""
+    half = list("坏".encode()[:2])
+    said = {"content": [{"token": "", "bytes": half, "logprob": -1.0, "top_logprobs": []}]}
+    other = {"token": "", "bytes": half, "logprob": -2.0}
+    beside = {"content": [{"token": "好", "bytes": list("好".encode()), "logprob": -1.0, "top_logprobs": [other]}]}
+    assert tokens(said) == ("\0", [])
+    assert tokens(beside) == ("好", [""])

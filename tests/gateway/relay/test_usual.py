@@ -58,6 +58,23 @@ def test_chunks_alike_are_recognised(shape: str, channel: str) -> None:
     assert (shape == "no model") == usual.same
 
 
+@pytest.mark.parametrize("number", [0, 2])
+def test_pieces_of_arguments_are_recognised(number: int) -> None:
+    """A call's arguments come in hundreds of chunks; those of another call are not taken for them."""
+
+    def piece(text: str, number: int = number) -> bytes:
+        call = {"index": number, "function": {"arguments": text}}
+        document = {"model": MODEL, "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    usual = learned(piece('{"q'))
+    assert usual is not None
+    assert f"tool_calls.{number}.arguments" == usual.channel
+    assert '\\u6cd5"' == usual.text(event(piece('\\u6cd5"')))
+    assert usual.text(event(piece("a", 1))) is None
+    assert json.loads(piece('"x"'))["choices"] == json.loads(usual.saying('"x"')[6:])["choices"]
+
+
 def test_spellings_of_other_serialisers_are_recognised() -> None:
     """Blanks behind colons, and all beyond ASCII escaped: Python's default."""
     document = {"model": MODEL, "choices": [{"index": 0, "delta": {"content": "你"}}]}
@@ -77,7 +94,8 @@ def test_spellings_of_other_serialisers_are_recognised() -> None:
         b'{"choices":[{"index":0,"delta":{"content":"a","content":"a"}}]}',
         b'{"x":{"content":"a"},"choices":[{"index":0,"delta":{"content":"a"}}]}',
         b'{"choices":[{"index":0,"delta":{"content":"\\u0061"}}]}',
-        b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"a"}}]}}]}',
+        b'{"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"name":"a","arguments":"a"}}]}}]}',
+        b'{"choices":[{"index":0,"delta":{"arguments":"a","tool_calls":[{"function":{"arguments":"a"}}]}}]}',
     ],
 )
 def test_what_is_not_ordinary_is_not_learned(payload: bytes) -> None:
