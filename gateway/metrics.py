@@ -9,7 +9,7 @@ has unbounded values: models, replicas and key names are the operator's own, rou
 import os
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -92,6 +92,11 @@ class Metrics:
         def histogram(name: str, text: str, bounds: tuple[float, ...]) -> BulkHistogram:
             return BulkHistogram(name, text, labels, buckets=bounds, registry=registry)
 
+        def gauge(
+            name: str, text: str, names: tuple[str, ...], mode: Literal["livesum", "livemax"] = "livesum"
+        ) -> Gauge:
+            return Gauge(name, text, names, registry=registry, multiprocess_mode=mode)
+
         self.requests = Counter(
             "gateway_requests", "answered requests", ("route", "model", "key", "outcome"), registry=registry
         )
@@ -105,27 +110,14 @@ class Metrics:
         self.added = histogram("gateway_added_seconds", ADDED_TEXT, ADDED)
         self.prompt_tokens = Counter("gateway_prompt_tokens", "tokens in", labels, registry=registry)
         self.completion_tokens = Counter("gateway_completion_tokens", "tokens out", labels, registry=registry)
-        self.tokens_per_second = Gauge(
-            "gateway_tokens_per_second",
-            "tokens out of answers that ended in the last second",
-            labels,
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.tokens_per_second = gauge(
+            "gateway_tokens_per_second", "tokens out of answers that ended in the last second", labels
         )
-        self.in_flight = Gauge(
-            "gateway_in_flight_requests",
-            "requests at the engine now",
-            labels,
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.in_flight = gauge("gateway_in_flight_requests", "requests at the engine now", labels)
+        self.audit_trouble = gauge(
+            "gateway_audit_unavailable", "workers that cannot write the audit log now, and refuse every request", ()
         )
-        self.build = Gauge(
-            "gateway_build_info",
-            "1, of the version that runs",
-            ("version",),
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
+        self.build = gauge("gateway_build_info", "1, of the version that runs", ("version",), "livemax")
         self.keyword_hits = Counter(
             "gateway_keyword_hits",
             "entries of the keyword library found: in the newest words (`question`), around them (`context`),"

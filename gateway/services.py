@@ -64,6 +64,7 @@ class Services:
         self.settings = settings
         self.redis = redis
         self.metrics = metrics
+        self.chain = chain
         self.ring: KeyRing = NoKeysYet()
         self.has_keys = False
         secrets = {d.model: d.api_key.get_secret_value() for d in settings.deployments or () if d.api_key is not None}
@@ -149,6 +150,7 @@ class Services:
     def flush_metrics(self) -> None:
         """Move what was counted to where a scrape finds it."""
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
+        self.metrics.audit_trouble.set(self.chain is not None and self.chain.trouble is not None)
 
     async def flush_for_ever(self) -> None:
         """Flush the metrics once a second, whatever comes of it."""

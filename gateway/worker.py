@@ -13,6 +13,7 @@ import uvloop
 from redis.exceptions import RedisError
 
 from gateway.app import App
+from gateway.audit.errors import AuditUnavailable
 from gateway.logs import configure
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.relay.front import Front, Shared
@@ -131,6 +132,9 @@ def main() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings.model_copy(update={"limits": limits})))
             leave(0)  # a library may be being built
+    except AuditUnavailable as error:  # only at the start; later turns are refused
+        log.error("data_dir: %s", error)  # noqa: TRY400 - whose fault it is says the line
+        sys.exit(1)
     except RedisError as error:  # only at the start; later its loss is lived with
         log.error("redis_url: the state cannot be read: %s", error)  # noqa: TRY400 - whose fault it is says the line
         sys.exit(1)

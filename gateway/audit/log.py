@@ -16,6 +16,9 @@ KEPT = frozenset({Outcome.REFUSED, Outcome.CUT})
 class Chain(Protocol):
     """The writer of this process; see `gateway.audit.writer`."""
 
+    trouble: str | None
+    """Why nothing can be written now."""
+
     def append(self, *bodies: bytes) -> int:
         """Write records; return the number of the last. Raises `AuditUnavailable`."""
 

@@ -7,6 +7,7 @@ another thread syncs and ends the process (SIGBUS) where the file system has no 
 
 import asyncio
 import errno
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from gateway.audit.recovery import resume
 from gateway.audit.segments import HEAD, HEAD_BYTES, Head, segment, write_head
 from gateway.audit.settling import Settler
 from gateway.audit.slots import Slot, take
+
+log = logging.getLogger(__name__)
 
 SHANGHAI = timezone(timedelta(hours=8))  # without daylight saving since 1991
 PROBE_BYTES = 1 << 16
@@ -169,6 +172,7 @@ class Writer:
                 return False
             self._suspect = False
             self.trouble = None
+            log.warning("audit: %s can be written again", self.slot.name)
             return True
 
     def _resume(self) -> None:
@@ -236,6 +240,7 @@ class Writer:
         with suppress(OSError):
             os.ftruncate(self._fd, self._size)  # else the thread does, before anything is written again
         self.failures += 1
+        log.error("audit: %s cannot be written, requests are refused: %s", self.slot.name, error)
         self.trouble = str(error)
         self.settler.poke()
         return AuditUnavailable(self.trouble)

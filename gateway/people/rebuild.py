@@ -45,6 +45,11 @@ class Event:
     settled: bool = False
     """Whether it was counted, or seen to by a rebuild."""
 
+    @property
+    def killed(self) -> bool:
+        """Whether it is a violation whose turn will have no end."""
+        return self.kind == "violation" and self.looks > UNDERWAY_LOOKS
+
 
 def standing(events: list[Event], rule: Rule) -> State:
     """Return what *events* of one person give, in the order of moment and number."""
@@ -69,11 +74,15 @@ class Events:
     _cursors: dict[Path, Cursor] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Read what is new. A chain that is broken is read up to there; `gateway audit verify` tells where."""
+        """Read what is new, and know how often each turn was without an end."""
         for turn, event in list(self._open.items()):
             event.looks += 1
             if event.looks > LONGEST_LOOKS:
                 del self._open[turn]
+        self.read()
+
+    def read(self) -> None:
+        """Read what is new. A chain that is broken is read up to there; `gateway audit verify` tells where."""
         for directory in writers(self.root):
             cursor = self._cursors.get(directory, Cursor())
             try:
@@ -86,16 +95,16 @@ class Events:
 
     def unsettled(self) -> set[str]:
         """Return who said something that was not counted, or whose turn was killed while it was."""
-        late = {e.person for e in self._open.values() if e.kind == "violation" and e.looks > UNDERWAY_LOOKS}
-        pending = {p for p, events in self.people.items() if any(not e.settled and e.seq == 0 for e in events)}
-        return late | (pending - {event.person for event in self._open.values()})
+        return {p for p, events in self.people.items() if any(not e.settled for e in events)} - self.underway()
+
+    def underway(self) -> set[str]:
+        """Return who is saying something now: what becomes of it is not on record yet."""
+        return {event.person for event in self._open.values() if not event.killed}
 
     def settle(self, person: str) -> None:
         """Know that the standing of *person* is what their events give."""
         for event in self.people[person]:
             event.settled = True
-        for turn in [turn for turn, event in self._open.items() if event.person == person]:
-            del self._open[turn]
 
     def _take(self, body: bytes) -> None:
         match decode(body):
@@ -116,8 +125,10 @@ class Events:
             return
         if event.kind == "clean":
             self.people[event.person].append(event)
-        event.at, event.seq = end.strike.at, end.strike.seq
-        event.settled = end.strike.event != PENDING
+        counted = end.strike.event != PENDING
+        if counted or not event.settled:  # else the replay that settled it has its own moment
+            event.at, event.seq = end.strike.at, end.strike.seq
+        event.settled = event.settled or counted
 
 
 class Rebuilder:
@@ -141,15 +152,13 @@ class Rebuilder:
         await asyncio.to_thread(self.events.look)
         if not await self.ledger.complete():
             return await self.all()
-        done = 0
-        for person in self.events.unsettled():
-            seq = (await self.ledger.look(person)).seq
-            try:
-                await self._set(person, seq)
-            except Changed:  # somebody was quicker; the next look has it
-                continue
-            done += 1
-        return done
+        behind = {person: (await self.ledger.look(person)).seq for person in self.events.unsettled()}
+        if not behind:
+            return 0
+        # An utterance is on record before it is counted. So the log is read after the numbers: what they cover is in
+        # it or underway, and what is counted later changes them.
+        await asyncio.to_thread(self.events.read)
+        return sum([await self._caught_up(person, behind[person]) for person in behind.keys() - self.events.underway()])
 
     async def all(self) -> int:
         """Rebuild the standing of everybody who ever counted, then say that all are there."""
@@ -158,6 +167,14 @@ class Rebuilder:
         await self.ledger.open(secrets.token_hex(8))
         log.info("the standings of %d people were rebuilt from the audit log", len(self.events.people))
         return len(self.events.people)
+
+    async def _caught_up(self, person: str, seq: int) -> bool:
+        """Set what the log gives, unless somebody was quicker; then the next look has it."""
+        try:
+            await self._set(person, seq)
+        except Changed:
+            return False
+        return True
 
     async def _set(self, person: str, seq: int | None) -> None:
         await self.ledger.set(person, standing(self.events.people[person], self.ledger.rule), seq)

@@ -5,14 +5,13 @@ follows what is announced; each change has a number, and a number that is missin
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Iterator
 
 from redis.exceptions import RedisError
 
 from gateway.people.ledger import CHANNEL, Incomplete, Ledger, Stamped, unpacked
+from gateway.state.redis import lived_with
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Watch:
 
     async def _listen(self) -> None:
         while True:
-            with _lived_with("changes of standings cannot be followed"):
+            with lived_with("changes of standings cannot be followed", Incomplete):
                 async with self.ledger.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
                     async for message in channel.listen():
@@ -90,7 +89,7 @@ class Watch:
 
     async def _poll(self) -> None:
         while True:
-            with _lived_with("standings cannot be read"):
+            with lived_with("standings cannot be read", Incomplete):
                 asked = time.monotonic()
                 async with asyncio.timeout(SILENT_SECONDS):
                     await self._catch_up()
@@ -110,14 +109,3 @@ class Watch:
             newer = {person: known for person, known in self.known.items() if known.seq > seq}
             self.known = {**found, **newer}
             self._seq = seq
-
-
-@contextlib.contextmanager
-def _lived_with(what: str) -> Iterator[None]:
-    """Let no error end a task that must go on: of Redis away nothing is said, of anything else the log has it."""
-    try:
-        yield
-    except (RedisError, OSError, Incomplete):
-        return
-    except Exception:
-        log.exception("%s", what)

@@ -1,5 +1,6 @@
 """From an engine's answer to the client's: the reading, waiting and writing around `stream` and `whole`."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from gateway.relay.whole import WholeAnswer
 from gateway.relay.wire import Request
 from keywords.entry import Direction
 from policies import answer_judge, keyword_policy, refusals
+
+log = logging.getLogger(__name__)
 
 AFTER_FINISH_SECONDS = 5.0
 """How long is waited for usage and [DONE] once an engine has finished every choice."""
@@ -78,6 +81,7 @@ class Answer:
         usage = answer.chunk.usage
         if self.request.route.generates:
             answer.guard(self.stages.guard())
+            _tell_left_out(self.turn.model, answer.left_out)
             if answer.cut is not None:
                 self.turn.verdict, self.turn.outcome = answer.cut, Outcome.CUT
             if usage is None:
@@ -126,6 +130,7 @@ class Answer:
         elif not answer.complete:
             self.write(out)
             raise EngineBroken("The engine ended its answer before it was finished.")
+        _tell_left_out(self.turn.model, answer.fields.left_out)
         usage = answer.tokens
         texts = ["".join(said) for said in answer.said.values()]
         if usage is None:
@@ -234,6 +239,18 @@ class Answer:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
+
+
+_told: set[tuple[str, str]] = set()
+MOST_TOLD = 1_000
+
+
+def _tell_left_out(model: str, names: set[str]) -> None:
+    """Have the log say, once a model and field, what did not leave because nobody guards it."""
+    for name in sorted(names):
+        if (model, name) not in _told and len(_told) < MOST_TOLD:
+            _told.add((model, name))
+            log.warning("answers of %s: the field %s is left out, since no guard reads it", model, name)
 
 
 def _structured(body: Mapping[str, Any]) -> bool:

@@ -69,6 +69,7 @@ class Front(asyncio.Protocol):
         "_refusal",
         "_reply",
         "_writer",
+        "address",
         "ends_at",
         "gone",
         "idle_since",
@@ -88,6 +89,7 @@ class Front(asyncio.Protocol):
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = RequestParser(self, shared.limits)
         self.gone = False
+        self.address = ""
         self.task: asyncio.Task[None] | None = None
         """The turn that is being answered; cancelled when the client leaves."""
         self.waiting_since = 0.0
@@ -151,6 +153,8 @@ class Front(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._writer = Writer(self.transport)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else ""
         open_now, most = self.shared.connections, self.shared.limits.connections
         open_now.add(self)
         self.waiting_since = self.loop.time()

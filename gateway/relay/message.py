@@ -47,6 +47,8 @@ class Wire(Protocol):
 
     gone: bool
     """Whether the client has left."""
+    address: str
+    """Of the client, or of the proxy that it came by."""
     last: bool
     """Whether the connection ends with this reply."""
     stuck_since: float
@@ -78,6 +80,11 @@ class HttpReply:
     def sent(self) -> bool:
         """Whether anything of it has left, so that no other answer can take its place."""
         return self.started and not self._head
+
+    @property
+    def address(self) -> str:
+        """From where it was asked for."""
+        return self._front.address
 
     @property
     def client_gone(self) -> bool:

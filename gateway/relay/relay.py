@@ -61,7 +61,7 @@ class Relay:
         self, name: str, incoming: Incoming, reply: HttpReply, work: Callable[[Turn, Stages], Awaitable[None]]
     ) -> None:
         """Do *work* for whoever has a key, and count the turn, however it ends."""
-        turn = Turn(NOBODY, name, time.time())
+        turn = Turn(NOBODY, name, time.time(), address=reply.address)
         stages = self.parts.stages
         failure: BaseException | None = None
         try:

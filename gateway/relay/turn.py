@@ -25,6 +25,7 @@ from policies.verdict import Action, Verdict
 log = logging.getLogger(__name__)
 
 SHANGHAI = timezone(timedelta(hours=8))
+SAID_BY_US = {"content_filter": Outcome.REFUSED, "suspended": Outcome.SUSPENDED}
 CAN = {"generate": "chat or complete", "embed": "embed", "rerank": "rerank"}
 """Tasks of an endpoint, in words."""
 
@@ -43,7 +44,7 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
     if turn.verdict.refused:
         await _strike(turn, request, stages, reply)
         return
-    if turn.standing.state.row and request.utterance.counts:
+    if turn.standing.state.row and request.utterance.counts and request.route.generates:
         turn.counts = CLEAN_WORDS
     async with stages.pool.lease(turn.model, turn.standing.id) as lease, _Judging(turn, request, stages) as judged:
         turn.replica = lease.endpoint.replica
@@ -144,6 +145,8 @@ async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, te
     if not turn.accepted:
         await stages.audit.accepted(turn)
     if not request.route.generates:
+        if turn.outcome is Outcome.SUSPENDED:
+            raise Problem(400, text, param="user", code="suspended")
         raise Problem(400, text, param="input", code="content_filter")
     turn.finish_reason = "content_filter"
     await stages.finished(turn)
@@ -184,8 +187,8 @@ async def _tell(problem: Problem, turn: Turn, reply: Reply) -> None:
 
 
 def _outcome(problem: Problem) -> Outcome:
-    if problem.code == "content_filter":
-        return Outcome.REFUSED
+    if (said := SAID_BY_US.get(problem.code or "")) is not None:
+        return said
     if problem.status in {429, 503}:
         return Outcome.REJECTED
     if problem.status < 500:

@@ -6,10 +6,9 @@ second in case it did not hear. Redis gone: the worker keeps what it has.
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +16,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.state.redis import lived_with
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +220,7 @@ class Follower:
 
     async def _listen(self) -> None:
         while True:
-            with _lived_with("what is announced cannot be followed"):
+            with lived_with("what is announced cannot be followed"):
                 async with self.board.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
                     async for _ in channel.listen():
@@ -229,16 +230,5 @@ class Follower:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            with _lived_with("the documents cannot be read"):
+            with lived_with("the documents cannot be read"):
                 await self._refresh()
-
-
-@contextlib.contextmanager
-def _lived_with(what: str) -> Iterator[None]:
-    """Let no error end a task that must go on: of Redis away nothing is said, of anything else the log has it."""
-    try:
-        yield
-    except (RedisError, OSError):
-        return
-    except Exception:
-        log.exception("%s", what)

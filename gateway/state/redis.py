@@ -1,10 +1,13 @@
 """The shared state: a Redis by URL, or an embedded Valkey in the data directory."""
 
+import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import redis
@@ -15,6 +18,8 @@ from redis.retry import Retry
 
 from gateway.settings import Settings
 
+log = logging.getLogger(__name__)
+
 SOCKET_PATH_LIMIT = 100
 """Bytes of a unix socket's path; the kernel allows 107 and a zero (unix(7))."""
 SOCKET_TIMEOUT_SECONDS = 5.0
@@ -22,6 +27,19 @@ SOCKET_TIMEOUT_SECONDS = 5.0
 
 class RedisRefused(Exception):
     """A Redis is there and does not let us in, or do what we need."""
+
+
+@contextlib.contextmanager
+def lived_with(what: str, *known: type[Exception]) -> Iterator[None]:
+    """Let no error end a task that must go on.
+
+    Of Redis away, and of *known*, nothing is said; of anything else the log has it, as *what*.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (RedisError, OSError, *known)):
+            log.exception("%s", what)
 
 
 def socket_path(data_dir: Path) -> Path:

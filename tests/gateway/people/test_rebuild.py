@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from gateway.audit.entries import Accepted, Finished, Person, Strike, encode
 from gateway.audit.writer import Writer, open_writer
 from gateway.cli import main
-from gateway.people.ledger import EPOCH, Ledger
+from gateway.people.ledger import EPOCH, Ledger, Stamped
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import PENDING
 from policies.strikes import GOOD, Rule
@@ -109,3 +109,44 @@ async def test_by_hand(
 
     assert await asyncio.to_thread(main, ["strikes", "rebuild"]) == 0
     assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+def pending(writer: Writer, turn: str) -> None:
+    """Put a violation on record that could not be counted."""
+    at = time.time_ns() // 1_000_000
+    begin = Accepted(at=at, id=turn, route="chat", key="k", person="p", counts="violation", utterance=turn)
+    writer.append(encode(begin), encode(Finished(at=at, id=turn, outcome="refused", strike=Strike(at, 0, PENDING))))
+
+
+async def test_what_is_counted_meanwhile_is_not_undone(
+    writer: Writer, rebuilder: Rebuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean utterance that is counted while a standing is being rebuilt ends the row, whenever it comes."""
+    ledger = rebuilder.ledger
+    await say(writer, ledger, "0", "x")
+    pending(writer, "1")
+    look = ledger.look
+
+    async def looked(person: str) -> Stamped:
+        found = await look(person)
+        await say(writer, ledger, "2", "clean", violation=False)  # after its number was read
+        monkeypatch.setattr(ledger, "look", look)
+        return found
+
+    monkeypatch.setattr(ledger, "look", looked)
+    assert await rebuilder.step() == 0
+    assert await rebuilder.step() == 1
+    found = (await ledger.look("p")).state
+    assert (found.row, found.today) == (0, 2)
+
+
+async def test_whoever_is_speaking_is_waited_for(writer: Writer, rebuilder: Rebuilder) -> None:
+    """A clean utterance was counted, and its end is not on record yet: the replay would not know of it."""
+    ledger = rebuilder.ledger
+    pending(writer, "1")
+    at = time.time_ns() // 1_000_000
+    writer.append(encode(Accepted(at=at, id="2", route="chat", key="k", person="p", counts="clean", utterance="c")))
+    assert await rebuilder.step() == 0
+    change = await ledger.count("p", "c", violation=False)
+    writer.append(encode(Finished(at=at, id="2", outcome="ok", strike=Strike(change.at, change.seq, change.event))))
+    assert await rebuilder.step() == 1

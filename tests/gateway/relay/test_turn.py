@@ -10,6 +10,7 @@ import pytest
 
 from backends.endpoint import ReplicaState
 from gateway.audit.entries import Strike
+from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import Outcome, Turn
 from gateway.people.standing import Standing
 from gateway.relay.identity import Person
@@ -501,6 +502,44 @@ async def test_a_suspended_person_reaches_no_engine(gateway: Running, engine: Fa
     response = await post(gateway, ASK)
     assert ([], 200) == (engine.received, response.status_code)
     assert "暂停" in response.json()["choices"][0]["message"]["content"]
+
+
+async def test_a_suspended_person_embeds_nothing(gateway: Running, engine: FakeEngine) -> None:
+    """There it is an error of its own, and counts as a suspension in the metrics."""
+    log = Log()
+    standing = Standing("p1", counted=True, state=State(why=1), closed_until=UNTIL_LIFTED)
+    gateway.set_stages(standings=Counts(standing), audit=log)
+    response = await post(gateway, {"model": ALIAS, "input": "x", "user": "u"}, "/v1/embeddings")
+    assert ([], 400, "suspended") == (engine.received, response.status_code, response.json()["error"]["code"])
+    assert [outcome for _, outcome in log.records] == [Outcome.SUSPENDED, Outcome.SUSPENDED]
+
+
+async def test_a_turn_knows_its_address(gateway: Running) -> None:
+    """As the connection has it."""
+    seen: list[str] = []
+
+    class Addresses(Log):
+        async def accepted(self, turn: Turn) -> None:
+            seen.append(turn.address)
+            await super().accepted(turn)
+
+    gateway.set_stages(audit=Addresses())
+    await post(gateway, ASK)
+    assert seen == ["127.0.0.1"]
+
+
+async def test_a_log_that_cannot_be_written_is_a_503(gateway: Running) -> None:
+    """Nothing is served unrecorded."""
+
+    class Full(Log):
+        async def accepted(self, turn: Turn) -> None:
+            del turn
+            raise AuditUnavailable("No space left on device")
+
+    gateway.set_stages(audit=Full())
+    for body in (ASK, STREAM):
+        response = await post(gateway, body)
+        assert (503, "audit_unavailable") == (response.status_code, response.json()["error"]["code"])
 
 
 async def test_where_no_text_can_be_the_answer_a_refusal_is_an_error(gateway: Running) -> None:
