@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,9 +20,10 @@ ASK: Any = [{"role": "user", "content": "你好，请介绍一下你自己。"}]
 
 
 @pytest.fixture
-def client(stack: Stack) -> OpenAI:
+def client(stack: Stack) -> Iterator[OpenAI]:
     """The real client."""
-    return OpenAI(base_url=stack.base_url, api_key=CLIENT_KEY, timeout=120, max_retries=0)
+    with OpenAI(base_url=stack.base_url, api_key=CLIENT_KEY, timeout=120, max_retries=0) as client:
+        yield client
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -169,8 +171,11 @@ def test_an_unknown_model(client: OpenAI) -> None:
 
 def test_a_wrong_key(stack: Stack) -> None:
     """The SDK raises what it raises for OpenAI."""
-    with pytest.raises(APIStatusError, match="Incorrect API key"):
-        OpenAI(base_url=stack.base_url, api_key="sk-wrong").models.list()
+    with (
+        OpenAI(base_url=stack.base_url, api_key="sk-wrong") as wrong,
+        pytest.raises(APIStatusError, match="Incorrect API key"),
+    ):
+        wrong.models.list()
 
 
 def test_models(client: OpenAI) -> None:
