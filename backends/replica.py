@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 MISSES = 3
 """Probes in a row that a ready replica may miss."""
+PORT_TRIES = 3
+"""Ports that are tried where none is fixed: each was free, and another process may be quicker to take it."""
 PORT_SECONDS = 10.0
 """Beside the grace of an engine that is still stopping, for its port to become free. After the owner was killed, its
 engine goes on for so long."""
@@ -162,20 +164,32 @@ class Replica:
 
     async def _start(self) -> None:
         """Start the engine and wait until it is healthy. Raises `StartFailed` and OSError."""
+        host, fixed = self.deployment.host, self.deployment.port
+        if fixed is not None:
+            await self._until_free(host, fixed)
+        for _ in range(PORT_TRIES):
+            port = fixed or free_port(host)
+            ended = await self._end_on(port)
+            if ended is None:
+                return
+            if fixed is not None or is_free(host, port):
+                break
+            log.warning("%s: port %d was taken by another process before the engine had it", self.id, port)
+            await self.process.stop()
+        raise StartFailed(f"the engine ended with {ended} while it started")
+
+    async def _end_on(self, port: int) -> int | None:
+        """Start the engine on *port*; return None once it is healthy, else its exit status. Raises `StartFailed`."""
         if self.family.command is None:
-            return
-        host, port = self.deployment.host, self.deployment.port or free_port(self.deployment.host)
-        await self._until_free(host, port)
+            return None
         self.address = address(self.deployment, port)
         await self.process.start(self.family.command(self.deployment, port))
         seconds = self.deployment.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                ended = await self._end_or(self._until_healthy())
+                return await self._end_or(self._until_healthy())
         except TimeoutError:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
-        if ended is not None:
-            raise StartFailed(f"the engine ended with {ended} while it started")
 
     async def _until_free(self, host: str, port: int) -> None:
         """Wait for a port that an engine before this one may still have. Raises `StartFailed`."""

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from backends import replica as replicas
 from backends.deployment import Deployment, Engine
 from backends.endpoint import ReplicaState
 from backends.engines.family import Command
 from backends.errors import StartFailed
+from backends.probe import free_port
 from backends.replica import Replica
 from tests import tiny_gguf
 from tests.backends.running import alive, children, eventually
@@ -356,3 +359,16 @@ async def test_replicas_side_by_side(make: Make, script: dict[str, str]) -> None
     replicas = [make(**script, model=f"m{i}", aliases=[]) for i in range(4)]
     await asyncio.gather(*(replica.ensure_ready() for replica in replicas))
     assert len({replica.endpoint().port for replica in replicas}) == 4
+
+
+async def test_a_port_that_somebody_else_takes_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none is fixed another one is tried; there is a moment between finding a port free and listening there."""
+    replica = make()
+    with socket.socket() as quicker:
+        quicker.bind(("127.0.0.1", 0))
+        quicker.listen()
+        taken = quicker.getsockname()[1]
+        ports = iter([taken])
+        monkeypatch.setattr(replicas, "free_port", lambda host: next(ports, None) or free_port(host))
+        await replica.ensure_ready()
+        assert replica.endpoint().port != taken
