@@ -58,6 +58,8 @@ class Writer:
         self.slot = slot
         self.trouble: str | None = None
         """Why nothing can be written now; for the metrics and for readiness."""
+        self.waits = power
+        """Whether a turn goes on only when its record is on the disk."""
         self.failures = 0
         """Of writing and of syncing, since the start."""
         self._segment_bytes = segment_bytes
@@ -99,7 +101,7 @@ class Writer:
 
     async def durable(self, seq: int) -> None:
         """Return when record *seq* is as safe as `durability` asks for. Raises `AuditUnavailable`."""
-        if self.settler.power:
+        if self.waits:
             await self.settler.wait(seq)
 
     @property
