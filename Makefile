@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard fuzz test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard fuzz test-kills test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -58,6 +58,10 @@ $(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/pip
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 	$(PIP) install --quiet --progress-bar on --require-hashes --no-deps -r requirements/dev.lock
 	@touch $@
+
+# Workers, the state server and the whole gateway killed ten times each under 200 streams; some minutes.
+test-kills: $(VENV)/.dev
+	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py $(ARGS)
 
 # vLLM for CPUs in an environment of its own (3.5 GB), and the engines' tests against it. Not part of `make test`.
 test-vllm: $(VENV)/.dev $(VENV)-vllm/.ready
