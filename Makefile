@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard fuzz test-kills test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records fuzz test-kills test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -32,6 +32,10 @@ bench: $(VENV)/.runtime
 # The keyword library alone: passes over a question, pieces of a stream, building, memory.
 bench-guard: $(VENV)/.runtime
 	$(BIN)/python bench/guard.py $(ARGS)
+
+# Standings and the audit log alone: what they add to a turn.
+bench-records: $(VENV)/.runtime
+	$(BIN)/python bench/records.py $(ARGS)
 
 # A million ways to cut texts before the stream guard; some minutes.
 fuzz: $(VENV)/.dev
