@@ -21,6 +21,7 @@ KEPT_SECONDS = 400 * 86_400
 """Of a person who says nothing bad; longer than any level lives, and refreshed by each change."""
 SCRIPT = (Path(__file__).parent / "strike.lua").read_text(encoding="utf-8")
 _NO_EPOCH, _CHANGED = -1, -2
+_FIELDS = State.__struct_fields__
 
 
 class Incomplete(Exception):
@@ -70,9 +71,7 @@ class Ledger:
         """
         return await self._run("count", person, utterance, "1" if violation else "0", at)
 
-    async def lift(
-        self, person: str, *, upheld: bool = False, at: int | None = None, seq: int | None = None
-    ) -> Change:
+    async def lift(self, person: str, *, upheld: bool = False, at: int | None = None, seq: int | None = None) -> Change:
         """End a suspension; *upheld*: it was a mistake, and its level goes back, too.
 
         Raises `Incomplete`, and `Changed` where the last change is not number *seq* any more.
@@ -118,10 +117,19 @@ class Ledger:
         return {person.decode(): unpacked(packed) for person, packed in found.items()}
 
     async def among(self, people: Sequence[str]) -> dict[str, Stamped]:
-        """Return those of *people* who have violations in a row or are suspended."""
-        found: list[bytes | None] = await cast("Awaitable[Any]", self.redis.hmget(NOTABLE, list(people)))
-        stamped = zip(people, found, strict=True)
-        return {person: unpacked(packed) for person, packed in stamped if packed is not None}
+        """Return the standing of each of *people*. Raises `Incomplete`."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.exists(EPOCH)
+            for person in people:
+                pipeline.hmget(f"{_SLOT}:p:{person}", [*_FIELDS, "seq"])
+            complete, *rows = await pipeline.execute()
+        if not complete:
+            raise Incomplete
+        found = {}
+        for person, row in zip(people, rows, strict=True):
+            *numbers, seq = (int(number or 0) for number in row)
+            found[person] = Stamped(State(*numbers), seq)
+        return found
 
     async def _run(  # noqa: PLR0913, PLR0917 - the arguments of the script
         self,
