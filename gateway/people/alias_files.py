@@ -51,7 +51,11 @@ async def take_in(aliases: Aliases, data: bytes, reason: str, by: str) -> dict[s
             faults.append(Fault(line, one.field, one.reason))
     faults.sort()
     counts = {str(kind): sum(one.became is kind for one in entered) for kind in Became}
-    return {**counts, "refused": len(faults), "errors": [fault._asdict() for fault in faults[:SHOWN]]}
+    return {
+        **counts,
+        "refused": len({fault.line for fault in faults}),
+        "errors": [fault._asdict() for fault in faults[:SHOWN]],
+    }
 
 
 def read(data: bytes) -> tuple[list[tuple[int, Row]], list[Fault]]:
