@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | keys … | keywords … | audit …`."""
+"""The command line: `gateway serve | check | keys … | keywords … | people … | strikes … | audit …`."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import cli_audit, cli_keys, cli_keywords, cli_strikes
+from gateway import cli_audit, cli_keys, cli_keywords, cli_people, cli_strikes
 from gateway.audit.errors import AuditUnavailable
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checker.set_defaults(run=_check)
     cli_keys.add_parser(commands)
     cli_keywords.add_parser(commands)
+    cli_people.add_parser(commands)
     cli_strikes.add_parser(commands)
     cli_audit.add_parser(commands)
     arguments = parser.parse_args(argv)

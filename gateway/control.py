@@ -24,11 +24,11 @@ from backends.errors import StartFailed
 from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices, KeywordServices, PeopleServices
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import Exporter, signer
 from gateway.audit.retention import Retention
-from gateway.audit.writer import closed, open_writer
+from gateway.audit.writer import Writer, closed, open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.logs import configure
@@ -148,8 +148,11 @@ async def open_keywords(
 
 
 @contextlib.asynccontextmanager
-async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
-    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
+async def records(settings: Settings, redis: "Redis") -> AsyncIterator[Writer]:
+    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it.
+
+    Yields the writer of this process.
+    """
     root, secret = settings.data_dir / "audit", settings.audit.signing_key
     writer = open_writer(root, "control")
     signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
@@ -165,25 +168,36 @@ async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))
-            yield
+            yield writer
     finally:
         await closed(writer)
+
+
+async def open_people(
+    settings: Settings, engine: AsyncEngine, redis: "Redis", publisher: board.Publisher, writer: Writer
+) -> PeopleServices:
+    """Return what admins do about people, and have the workers know of it."""
+    ledger, counted = Ledger(redis, settings.strikes.rule()), settings.strikes.enabled
+    people = PeopleServices.over(engine, ledger, writer, lambda: publisher.refresh(board.PEOPLE), counted=counted)
+    await publisher.follow(board.PEOPLE, people.register)
+    return people
 
 
 async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
-    async with sql.opened(settings) as engine, records(settings, redis):
+    async with sql.opened(settings) as engine, records(settings, redis) as writer:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
         await publisher.follow(board.KEYS, store)
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
+        people = await open_people(settings, engine, redis, publisher, writer)
         replicas = Replicas(settings, deployments, publisher)
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords)),
+            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords, people=people)),
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",

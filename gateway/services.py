@@ -24,7 +24,7 @@ from gateway.keys import Caller, KeyRing
 from gateway.metrics import Metrics
 from gateway.people.directory import Directory
 from gateway.people.ledger import Ledger
-from gateway.people.standing import AllGood, Kept, Standings
+from gateway.people.standing import Kept, Standings, Uncounted
 from gateway.people.watch import Watch
 from gateway.problems import Problem
 from gateway.relay.stages import Stages
@@ -103,7 +103,7 @@ class Services:
 
     def _standings(self) -> Standings:
         if not self.settings.strikes.enabled:
-            return AllGood()
+            return Uncounted(self.directory)
         return Kept(self.watch.ledger, self.watch, self.directory, closed=self.settings.strikes.state_away == "closed")
 
     @property

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
-from gateway.admin import keys, keyword_versions, keywords
+from gateway.admin import aliases, keys, keyword_versions, keywords, people
 from gateway.admin.services import AdminServices
 from gateway.key_store import AgreementMissing, NameTaken, UnknownKey
 from gateway.keys import MissingKey, WrongKey
@@ -35,8 +35,20 @@ def create_app(services: AdminServices) -> FastAPI:
     app.include_router(keys.router, dependencies=[])
     app.include_router(keywords.router)
     app.include_router(keyword_versions.router)
+    if services.people is not None:
+        app.include_router(people.router)
+        app.include_router(aliases.router)
     app.middleware("http")(_guard)
-    for kind in (Problem, NameTaken, UnknownKey, *REFUSALS, RequestValidationError, HTTPException, Exception):
+    for kind in (
+        Problem,
+        NameTaken,
+        UnknownKey,
+        *REFUSALS,
+        *people.REFUSALS,
+        RequestValidationError,
+        HTTPException,
+        Exception,
+    ):
         app.add_exception_handler(kind, _answer_error)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
@@ -110,6 +122,8 @@ def _problem(request: Request, error: Exception) -> Problem:
             return Problem(status, str(error), param=param, code=code)
         case _ if isinstance(error, REFUSALS):
             return keywords.problem(error)
+        case _ if isinstance(error, people.REFUSALS):
+            return people.problem(error)
         case RequestValidationError():
             return _misshaped(request, error)
         case HTTPException():

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.audit.log import Chain
 from gateway.key_store import AdminKeys, KeyStore
+from gateway.keys import Publish
 from gateway.keyword_store import KeywordStore
 from gateway.keyword_trials import Trials
 from gateway.keyword_versions import KeywordVersions
+from gateway.people.aliases import Aliases
+from gateway.people.ledger import Ledger
+from gateway.people.measures import People
+from gateway.people.register import Register
+from gateway.people.roster import Roster
 from gateway.settings import Keywords
 
 
@@ -32,6 +39,24 @@ class KeywordServices:
 
 
 @dataclass(frozen=True, slots=True)
+class PeopleServices:
+    """What is done about people, their aliases, what is known of them, and the workers' copy of that."""
+
+    measures: People
+    aliases: Aliases
+    roster: Roster
+    register: Register
+
+    @classmethod
+    def over(
+        cls, engine: AsyncEngine, ledger: Ledger, chain: Chain, publish: Publish, *, counted: bool = True
+    ) -> "PeopleServices":
+        """Return them over one database, one state server and the writer of this process."""
+        measures = People(engine, ledger, chain, publish, counted=counted)
+        return cls(measures, Aliases(measures), Roster(engine, ledger), Register(engine))
+
+
+@dataclass(frozen=True, slots=True)
 class AdminServices:
     """Made once by the control process."""
 
@@ -39,3 +64,5 @@ class AdminServices:
     admins: AdminKeys
     redis: "Redis"
     keywords: KeywordServices
+    people: PeopleServices | None = None
+    """Without them there are no routes for people."""

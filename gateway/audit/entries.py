@@ -133,14 +133,28 @@ class Finished(Record, frozen=True, omit_defaults=True, tag="finished", kw_only=
 
 
 class Person(Record, frozen=True, omit_defaults=True, tag="person", kw_only=True):
-    """Something other than an utterance changed a person's standing: a lift, a suspension, an appeal."""
+    """What somebody did about a person; written before it is done, and `Applied` says that it was."""
 
     person: str
     kind: str
+    """``suspend``, ``lift``, ``uphold``; ``ban``, ``unban``, ``exempt``, ``unexempt``; ``alias``, ``unalias``."""
     strike: Strike
+    """The moment; without an `id` also what it did."""
     by: str = ""
     reason: str = ""
     until: int = 0
+    """Of what ends by itself; `policies.strikes.UNTIL_LIFTED`: no end is set."""
+    id: str = ""
+    alias: str = ""
+    """The id that stands for the person."""
+
+
+class Applied(Record, frozen=True, omit_defaults=True, tag="applied", kw_only=True):
+    """What `Person` says is done, or cannot be done now (event ``pending``) and will be."""
+
+    id: str
+    person: str
+    strike: Strike
 
 
 class Admin(Record, frozen=True, omit_defaults=True, tag="admin", kw_only=True):
@@ -152,7 +166,7 @@ class Admin(Record, frozen=True, omit_defaults=True, tag="admin", kw_only=True):
     details: dict[str, Any] = {}
 
 
-AnyRecord = Segment | Torn | Accepted | Judged | Finished | Person | Admin
+AnyRecord = Segment | Torn | Accepted | Judged | Finished | Person | Applied | Admin
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(AnyRecord)
