@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.audit.tables import audit_events, audit_terms, audit_turns
+from gateway.audit.tables import PARTS, audit_events, audit_terms, audit_turns
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Expiry:
                 numbers = [row.number for row in rows]
                 await _delete(connection, audit_turns, turns.number, numbers)
                 if sqlite:
-                    places = [place for number in numbers for place in (number * 2, number * 2 + 1)]
+                    places = [number * PARTS + part for number in numbers for part in range(PARTS)]
                     await _delete(connection, audit_terms, audit_terms.c.rowid, places)
             many += len(rows)
             if len(rows) < BATCH:

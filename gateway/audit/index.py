@@ -13,11 +13,12 @@ from gateway.audit.entries import Accepted, Finished, Judged
 from gateway.audit.marks import COUNTED, PENDING, mark_again
 from gateway.audit.rows import Row
 from gateway.audit.sinks import Heard
-from gateway.audit.tables import NUMBERS, audit_events, audit_terms, audit_turns
+from gateway.audit.tables import NUMBERS, PARTS, audit_events, audit_terms, audit_turns
 
 ASKED_AT_ONCE = 500
 """Ids in one query: every database takes so many parameters."""
-BEGIN, END = 0, 1
+BEGIN, JUDGED, END = 0, 1, 2
+"""Which of the rows of `audit_terms` a record's terms go into; that of a turn that is whole at once is `BEGIN`."""
 
 
 class Place(NamedTuple):
@@ -117,12 +118,15 @@ async def _change(connection: AsyncConnection, later: list[tuple[Place, Row]]) -
         where = (columns.number == bindparam("of_number"), columns.accepted_at == bindparam("of_time"))
         await connection.execute(update(audit_turns).where(*where).values(what), values)
     if sqlite:
-        await _find_by(connection, [(place.number, END, changed) for place, changed in later])
+        await _find_by(
+            connection,
+            [(place.number, END if "finished_at" in changed else JUDGED, changed) for place, changed in later],
+        )
 
 
 async def _find_by(connection: AsyncConnection, found: Iterable[tuple[int, int, Row]]) -> None:
     """Have SQLite find turns by the terms of their begin, or of what came later."""
-    made = [(number * 2 + part, rows.terms(row)) for number, part, row in found]
+    made = [(number * PARTS + part, rows.terms(row)) for number, part, row in found]
     values = [{"rowid": place, "terms": " ".join(sorted(map(grams.token, terms)))} for place, terms in made if terms]
     if values:
         await connection.execute(insert(audit_terms), values)

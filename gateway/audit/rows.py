@@ -112,7 +112,7 @@ def event(heard: Heard) -> Row | None:
     return {
         "writer": heard.writer,
         "seq": heard.seq,
-        "at": one.at,
+        "at": bounded(one.at),
         "kind": kind,
         "by": clean(who) or "",
         "action": clean(action) or "",

@@ -85,7 +85,8 @@ audit_events = Table(
 """What admins did (kind ``admin``), and what changed a person's standing other than words (``person``)."""
 
 audit_terms = table("audit_terms", column("rowid"), column("terms"))
-"""SQLite's full-text table. Row 2n has the terms of the begin of turn number n, row 2n + 1 those of its end."""
+PARTS = 4
+"""SQLite's full-text table. Turn number n has the rows from `PARTS` · n on, one for each record that brought terms."""
 
 NUMBERS = "audit_turn_numbers"
 """PostgreSQL's sequence of `audit_turns.number`."""
