@@ -117,6 +117,26 @@ class Metrics:
         self.audit_trouble = gauge(
             "gateway_audit_unavailable", "workers that cannot write the audit log now, and refuse every request", ()
         )
+        self.audit_settle_lag = gauge(
+            "gateway_audit_settle_lag_seconds",
+            "for how long the oldest record of a worker waits for the disk",
+            (),
+            "livemax",
+        )
+        self.audit_index_lag = gauge(
+            "gateway_audit_index_lag_seconds",
+            "age of the oldest record that the index lacked as it last looked",
+            (),
+            "livemax",
+        )
+        self.audit_index_behind = gauge(
+            "gateway_audit_index_behind_records", "records of the log that are not in the index yet", ()
+        )
+        self.audit_index_holes = Counter(
+            "gateway_audit_index_holes",
+            "records that the index could not read: the chain is broken there, or they are of another version",
+            registry=registry,
+        )
         self.build = gauge("gateway_build_info", "1, of the version that runs", ("version",), "livemax")
         self.keyword_hits = Counter(
             "gateway_keyword_hits",

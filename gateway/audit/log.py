@@ -19,6 +19,10 @@ class Chain(Protocol):
     trouble: str | None
     """Why nothing can be written now."""
 
+    @property
+    def lag_seconds(self) -> float:
+        """For how long the oldest record that is not safe on the disk has waited."""
+
     def append(self, *bodies: bytes) -> int:
         """Write records; return the number of the last. Raises `AuditUnavailable`."""
 
