@@ -50,7 +50,7 @@ ELSEWHERE = {
     "backends/engines/vllm.py": "tests/backends/engines/test_commands.py",
     "backends/engines/xllamacpp_server.py": "tests/e2e/test_engines.py",
     "gateway/admin/app.py": "tests/gateway/admin/test_keys.py",
-    "gateway/admin/idempotency.py": "tests/gateway/admin/test_keys.py",
+    "gateway/idempotency.py": "tests/gateway/admin/test_keys.py",
     "gateway/admin/keyword_versions.py": "tests/gateway/admin/test_keywords.py",
     "gateway/admin/services.py": "tests/gateway/admin/test_keys.py",
     "gateway/app.py": "tests/e2e/test_clients.py",

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
-from gateway.admin.idempotency import once
+from gateway.idempotency import once
 from gateway.admin.services import AdminServices
 from gateway.key_fields import KeyChanges, NewKey, Rotation
 from gateway.key_store import UnknownKey

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import PlainValidator
 
-from gateway.admin.idempotency import once
+from gateway.idempotency import once
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.services import KeywordServices
 from gateway.keyword_bulk import remove_source
