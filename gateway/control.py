@@ -25,16 +25,18 @@ from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.staff import add_staff
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import Exporter, signer
 from gateway.audit.retention import Retention
-from gateway.audit.writer import closed, open_writer
+from gateway.audit.writer import Writer, closed, open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.logs import configure
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
+from gateway.reviewing import reviewing, upheld
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
@@ -148,8 +150,8 @@ async def open_keywords(
 
 
 @contextlib.asynccontextmanager
-async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
-    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
+async def records(settings: Settings, redis: "Redis") -> AsyncIterator[Writer]:
+    """Within the block, which gets the writer of this process, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
     root, secret = settings.data_dir / "audit", settings.audit.signing_key
     writer = open_writer(root, "control")
     signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
@@ -165,7 +167,7 @@ async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))
-            yield
+            yield writer
     finally:
         await closed(writer)
 
@@ -174,7 +176,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
-    async with sql.opened(settings) as engine, records(settings, redis):
+    async with sql.opened(settings) as engine, records(settings, redis) as writer:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
@@ -182,8 +184,12 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)
+        app = create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords))
+        uphold = upheld(Ledger(redis, settings.strikes.rule()), writer)
+        staff = reviewing(settings, engine, redis, chain=writer, uphold=uphold)
+        add_staff(app, staff.review)
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords)),
+            app,
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",
@@ -197,6 +203,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
             running(asyncio.create_task(replicas.run())),
+            running(asyncio.create_task(staff.run())),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):
             await server.serve()

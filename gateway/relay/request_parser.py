@@ -161,7 +161,7 @@ class RequestParser:
         self._building.target += url
         self._header_bytes += len(url)
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: C901, PLR0912 - one line a header
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: C901 - one line a header
         if self.incoming is not None:
             return  # a trailer, which must not pass for a header (RFC 9110, 6.5.1)
         self._header_bytes += len(name) + len(value) + 4
