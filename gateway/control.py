@@ -151,7 +151,10 @@ async def open_keywords(
 
 @contextlib.asynccontextmanager
 async def records(settings: Settings, redis: "Redis") -> AsyncIterator[Writer]:
-    """Within the block, which gets the writer of this process, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
+    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it.
+
+    The block gets this process's writer.
+    """
     root, secret = settings.data_dir / "audit", settings.audit.signing_key
     writer = open_writer(root, "control")
     signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
