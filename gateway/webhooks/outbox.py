@@ -152,9 +152,10 @@ class Outbox:
     async def retry(self, number: int, now: int) -> dict[str, Any]:
         """Try a delivery anew that was given up. Raises `UnknownDelivery` and `NotFailed`."""
         table = deliveries
-        again = {"status": PENDING, "next_at": now, "give_up_at": now + GIVE_UP_SECONDS, "finished_at": None}
+        again = {"status": PENDING, "attempts": 0, "next_at": now, "give_up_at": now + GIVE_UP_SECONDS}
+        again["finished_at"] = None
         async with self.engine.begin() as connection:
-            change = update(table).where(table.c.number == number, table.c.status == FAILED).values(again, attempts=0)
+            change = update(table).where(table.c.number == number, table.c.status == FAILED).values(again)
             changed = (await connection.execute(change)).rowcount
             row = (await connection.execute(select(table).where(table.c.number == number))).mappings().first()
         if row is None:
