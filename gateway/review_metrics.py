@@ -13,8 +13,8 @@ class ReviewMetrics:
         def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
             return Gauge(name, text, labels, registry=registry, multiprocess_mode="livemax")
 
-        self._open = gauge("gateway_cases_open", "`appeals` and `complaints` that nobody has decided", ("queue",))
-        self._overdue = gauge("gateway_cases_overdue", "those of them whose time is over", ("queue",))
+        self._open = gauge("gateway_cases_open", "open `appeals` and `complaints`", ("queue",))
+        self._overdue = gauge("gateway_cases_overdue", "open `appeals` and `complaints` whose time is over", ("queue",))
         self._pending = gauge("gateway_webhooks_pending", "messages that wait to be delivered", ("receiver",))
         self._failed = gauge(
             "gateway_webhooks_failed", "messages that were given up, of the last 30 days", ("receiver",)
