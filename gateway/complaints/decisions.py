@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.complaints import labels
 from gateway.complaints.labels import HARMFUL, HARMLESS, FindTurn, Part, find_nothing
-from gateway.complaints.published import ANSWERED, OPEN, REJECTED, UPHELD
+from gateway.complaints.published import ANSWERED, OPEN, REJECTED, UPHELD, Case
 from gateway.complaints.store import Cases, Decided
 from gateway.complaints.tables import appeals, complaints
 from gateway.problems import Problem
@@ -26,6 +26,26 @@ Uphold = Callable[[str, str, str], Awaitable[object]]
 
 def _ignore() -> None:
     """Tell nobody."""
+
+
+class _Label(NamedTuple):
+    """What a decision says of which text."""
+
+    label: str
+    part: Part
+    sha256: str
+
+    def of(self, row: Mapping[str, Any], decided: Mapping[str, Any], case: Case) -> dict[str, Any]:
+        """Return the label's row."""
+        return {
+            **self._asdict(),
+            "content_id": row["content_id"],
+            "risk": decided.get("risk"),
+            "source": "appeal" if case == "appeals" else "complaint",
+            "source_id": row["id"],
+            "made_by": decided["decided_by"],
+            "made_at": decided["decided_at"],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +64,12 @@ class Decisions:
         Raises `UnknownCase`, `Decided`, and whatever keeps the standing from being restored: then the appeal is open.
         Where the process is killed between the two the appeal stays open, too, and can be granted again.
         """
-        person = await self._claim(case_id)
+        row = await Cases(self.engine, "appeals").row(case_id)
+        sha256 = await self._sha256(row, "words")  # now: what fails must not do so behind a standing that is restored
+        await self._claim(case_id)
         try:
             async with asyncio.timeout(UPHOLD_SECONDS):
-                await self.uphold_person(person, reason, by)
+                await self.uphold_person(row["person"], reason, by)
         except BaseException as error:
             await self._release(case_id)
             if isinstance(error, TimeoutError):
@@ -55,14 +77,14 @@ class Decisions:
                 raise Problem(503, text, kind="server_error", code="state_unavailable", retry_after=5) from None
             raise
         values = {"status": UPHELD, "reason": reason, "claimed_until": 0}
-        return await self._decided(appeals, case_id, values, by, label=HARMLESS, part="words")
+        return await self._decided(appeals, row, values, by, _Label(HARMLESS, "words", sha256))
 
     async def reject(self, case_id: str, reason: str, by: str, risk: str | None = None) -> Mapping[str, Any]:
         """Refuse an appeal; *risk* says what the words are. Raises `UnknownCase` and `Decided`."""
         values = {"status": REJECTED, "reason": reason, "risk": risk}
-        free = appeals.c.claimed_until < int(self.clock())
-        label = HARMFUL if risk is not None else None
-        return await self._decided(appeals, case_id, values, by, label=label, part="words", where=free)
+        row = await Cases(self.engine, "appeals").row(case_id)
+        label = None if risk is None else _Label(HARMFUL, "words", await self._sha256(row, "words"))
+        return await self._decided(appeals, row, values, by, label, appeals.c.claimed_until < int(self.clock()))
 
     async def answer(
         self, case_id: str, answer: str, by: str, *, founded: bool, risk: str | None = None
@@ -74,69 +96,55 @@ class Decisions:
         """
         decision = "founded" if founded else "unfounded"
         values = {"status": ANSWERED, "answer": answer, "decision": decision, "risk": risk if founded else None}
-        label = HARMLESS if not founded else HARMFUL if risk is not None else None
-        return await self._decided(complaints, case_id, values, by, label=label, part="answer")
+        row = await Cases(self.engine, "complaints").row(case_id)
+        label = None
+        if not founded or risk is not None:
+            label = _Label(HARMFUL if founded else HARMLESS, "answer", await self._sha256(row, "answer"))
+        return await self._decided(complaints, row, values, by, label)
 
-    async def _claim(self, case_id: str) -> str:
-        """Keep others from deciding an appeal meanwhile; return whose it is."""
+    async def _sha256(self, row: Mapping[str, Any], part: Part) -> str:
+        """Return the digest of a text of the turn that a case is about; empty: nobody knows it."""
+        turn = await self.find_turn(row["content_id"]) if row["content_id"] else None
+        return turn.sha256(part) if turn is not None else ""
+
+    async def _claim(self, case_id: str) -> None:
+        """Keep others from deciding an appeal meanwhile. Raises `Decided`."""
         now = int(self.clock())
-        mine = (appeals.c.id == case_id) & (appeals.c.status == OPEN) & (appeals.c.claimed_until < now)
+        free = (appeals.c.id == case_id) & (appeals.c.status == OPEN) & (appeals.c.claimed_until < now)
         async with self.engine.begin() as connection:
-            claim = update(appeals).where(mine).values(claimed_until=now + CLAIM_SECONDS)
+            claim = update(appeals).where(free).values(claimed_until=now + CLAIM_SECONDS)
             claimed = (await connection.execute(claim)).rowcount
-        row = await Cases(self.engine, "appeals").row(case_id)
         if not claimed:
-            raise _refusal(row)
-        return str(row["person"])
+            raise _refusal(await Cases(self.engine, "appeals").row(case_id))
 
     async def _release(self, case_id: str) -> None:
         async with self.engine.begin() as connection:
             await connection.execute(update(appeals).where(appeals.c.id == case_id).values(claimed_until=0))
 
-    async def _decided(  # noqa: PLR0913 - all that a decision says, by name
+    async def _decided(  # noqa: PLR0913, PLR0917 - all that a decision says
         self,
         table: Table,
-        case_id: str,
+        row: Mapping[str, Any],
         values: dict[str, Any],
         by: str,
-        *,
-        label: str | None,
-        part: Part,
-        where: ColumnElement[bool] | None = None,
+        label: _Label | None,
+        free: ColumnElement[bool] | None = None,
     ) -> Mapping[str, Any]:
-        """Store a decision, if the case is still open, and its label with it."""
+        """Store a decision, if the case is still open (and *free*), and its label with it."""
         cases = Cases(self.engine, "appeals" if table is appeals else "complaints")
-        row = await cases.row(case_id)
-        turn = await self.find_turn(row["content_id"]) if row["content_id"] else None
-        now = int(self.clock())
-        decided = {**values, "decided_by": by, "decided_at": now, "published": False}
-        still = (table.c.id == case_id) & (table.c.status == OPEN)
-        change = update(table).where(still if where is None else still & where).values(decided)
+        decided = {**values, "decided_by": by, "decided_at": int(self.clock()), "published": False}
+        change = update(table).where(table.c.id == row["id"], table.c.status == OPEN)
+        if free is not None:
+            change = change.where(free)
         async with self.engine.begin() as connection:
-            mine = bool((await connection.execute(change)).rowcount)
+            mine = bool((await connection.execute(change.values(decided))).rowcount)
             if mine and label is not None and row["content_id"]:
-                sha256 = turn.sha256(part) if turn is not None else ""
-                await self._label(connection, row, {**decided, "label": label, "part": part, "sha256": sha256})
-        found = await cases.row(case_id)
+                await labels.add(connection, label.of(row, decided, cases.case))
+        found = await cases.row(row["id"])
         if not mine:
             raise _refusal(found)
         self.changed()
         return found
-
-    @staticmethod
-    async def _label(connection: AsyncConnection, row: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
-        label = {
-            "content_id": row["content_id"],
-            "part": decided["part"],
-            "sha256": decided["sha256"],
-            "label": decided["label"],
-            "risk": decided.get("risk"),
-            "source": "complaint" if "kind" in row else "appeal",
-            "source_id": row["id"],
-            "made_by": decided["decided_by"],
-            "made_at": decided["decided_at"],
-        }
-        await labels.add(connection, label)
 
 
 def _refusal(row: Mapping[str, Any]) -> Decided:

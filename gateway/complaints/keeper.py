@@ -53,12 +53,16 @@ class Keeper:
 
     async def run(self) -> None:
         """Look once a second until cancelled, whatever comes of it."""
+        said = ""
         while True:
             try:
                 async with asyncio.timeout(STEP_SECONDS):
                     await self.step()
+                said = ""
             except (RedisError, SQLAlchemyError, OSError) as error:  # they come back
-                log.warning("appeals and complaints cannot be looked after now: %r", error)
+                if said != type(error).__name__:
+                    log.warning("appeals and complaints cannot be looked after now: %r", error)
+                said = type(error).__name__
             except Exception:
                 log.exception("appeals and complaints cannot be looked after")
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,7 @@
-"""Appeals, complaints, and the labels that staff's decisions make. Times are Unix seconds."""
+"""Appeals, complaints, and the labels that staff's decisions make. Times are Unix seconds.
+
+What clients said has columns without a length: a value that does not fit would stop whoever follows the log.
+"""
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, String, Table, Text, UniqueConstraint
 
@@ -13,11 +16,11 @@ def _case() -> tuple[Column[object], ...]:
         Column("id", String(32), nullable=False, unique=True),
         Column("tenant", Text, nullable=False),
         Column("key", Text, nullable=False),
-        Column("person", String(64), nullable=False, index=True),
+        Column("person", Text, nullable=False, index=True),
         Column("user", Text, nullable=False),
         Column("address", Text, nullable=False),
         Column("text", Text, nullable=False),
-        Column("content_id", String(32), nullable=False, index=True),
+        Column("content_id", Text, nullable=False, index=True),
         Column("found", JSON, nullable=False),
         Column("received_at", BigInteger, nullable=False),
         Column("due_at", BigInteger, nullable=False),
@@ -43,7 +46,7 @@ complaints = Table(
     "complaints",
     metadata,
     *_case(),
-    Column("kind", String(16), nullable=False),
+    Column("kind", Text, nullable=False),
     Column("contact", Text, nullable=False),
     Column("decision", String(16)),
     Column("answer", Text),
@@ -55,7 +58,7 @@ labels = Table(
     "labels",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("content_id", String(32), nullable=False, index=True),
+    Column("content_id", Text, nullable=False, index=True),
     Column("part", String(8), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("label", String(16), nullable=False),

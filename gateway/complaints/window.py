@@ -42,8 +42,8 @@ class Window:
 class Daily:
     """Lets *most* of one name pass a day; the day begins with the first one."""
 
-    def __init__(self, redis: "Redis", what: str, most: int, param: str) -> None:
-        """Count *what*; the 429 of too many blames *param*."""
+    def __init__(self, redis: "Redis", what: str, most: int, param: str | None = None) -> None:
+        """Count *what*, which may be read by clients; the 429 of too many blames *param*."""
         self.redis = redis
         self.what = what
         self.most = most
@@ -52,7 +52,7 @@ class Daily:
 
     async def take(self, *name: str) -> None:
         """Count one of *name*. Raises a 429 `Problem` that says when to come again."""
-        key = f"gw:{self.what}:day:{sha256(msgspec.json.encode(name)).hexdigest()[:32]}"
+        key = f"gw:day:{sha256(msgspec.json.encode([self.what, *name])).hexdigest()[:32]}"
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 count, seconds = await self._counted(key)

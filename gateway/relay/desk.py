@@ -18,7 +18,7 @@ from gateway.audit.entries import AnyRecord, Appeal, Complaint, Found, encode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.log import Chain
 from gateway.complaints.published import Board, Case, Status
-from gateway.complaints.rules import HOUR_SECONDS
+from gateway.complaints.rules import HOUR_SECONDS, MOST_OF_A_KEY
 from gateway.complaints.window import Daily
 from gateway.idempotency import once
 from gateway.keys import Caller
@@ -60,8 +60,11 @@ class Desk:
         self.parts = parts
         redis, settings = parts.redis, parts.settings
         self.boards: dict[Case, Board] = {case: Board(redis, case) for case in ("appeals", "complaints")}
-        self._appeals = Daily(redis, "appeals", settings.appeals.per_day, "user")
-        self._complaints = Daily(redis, "complaints", settings.complaints.per_day, "user")
+        self._daily = {
+            "appeals": Daily(redis, "appeals of one person", settings.appeals.per_day, "user"),
+            "complaints": Daily(redis, "complaints of one person", settings.complaints.per_day, "user"),
+        }
+        self._of_key = {case: Daily(redis, f"{case} by one key", MOST_OF_A_KEY) for case in self._daily}
 
     async def appeal(self, caller: Caller, incoming: Incoming) -> Received:
         """Take an appeal. Raises `Problem` and `AuditUnavailable`: then there is none."""
@@ -75,8 +78,7 @@ class Desk:
 
         async def work() -> dict[str, object]:
             who = self.parts.directory.id_of(person)
-            self._check_log()
-            await self._appeals.take(who)
+            await self._count("appeals", caller, who)
             record = Appeal(
                 **self._common("apl", caller, incoming, self.parts.settings.appeals.due_hours),
                 person=who,
@@ -99,8 +101,7 @@ class Desk:
 
         async def work() -> dict[str, object]:
             who = self.parts.directory.id_of(person) if person is not None else ""
-            self._check_log()
-            await self._complaints.take(caller.key_id, who)
+            await self._count("complaints", caller, caller.key_id, who)
             record = Complaint(
                 **self._common("cmp", caller, incoming, self.parts.settings.complaints.due_hours),
                 person=who,
@@ -124,6 +125,12 @@ class Desk:
         if status is None:
             raise Problem(404, f"There is no `{case_id[:64]}` among the {case}.", param="id", code="not_found")
         return status.document()
+
+    async def _count(self, case: Case, caller: Caller, *who: str) -> None:
+        """Count a case that is about to be put on record. Raises a 429 `Problem`, and `AuditUnavailable`."""
+        self._check_log()
+        await self._daily[case].take(*who)
+        await self._of_key[case].take(caller.key_id)
 
     def _check_log(self) -> None:
         """Raise `AuditUnavailable` before anything is counted that could not be put on record."""

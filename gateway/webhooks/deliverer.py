@@ -43,6 +43,7 @@ class Deliverer:
         self.metrics = metrics
         self._clock = clock
         self._poked = {hook.id: asyncio.Event() for hook in hooks}
+        self._said = ""
 
     def poke(self) -> None:
         """Look now."""
@@ -75,8 +76,9 @@ class Deliverer:
             made = 0
             try:
                 made = await self.step(hook, client)
+                self._said = ""
             except (SQLAlchemyError, OSError) as error:
-                log.warning("webhooks: the outbox cannot be read now: %r", error)
+                self._say(error)
             except Exception:
                 log.exception("webhooks: %s cannot be served", hook.host)
             if made < AT_ONCE:
@@ -125,10 +127,16 @@ class Deliverer:
                     await self.outbox.abandon([hook.id for hook in self.hooks], now)
                     forgot = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("webhooks: the outbox cannot be read now: %r", error)
+                self._say(error)
             except Exception:
                 log.exception("webhooks: the outbox cannot be kept")
             await asyncio.sleep(COUNT_SECONDS)
+
+    def _say(self, error: Exception) -> None:
+        """Say once what keeps the outbox from being read."""
+        if self._said != (said := type(error).__name__):
+            log.warning("webhooks: the outbox cannot be read now: %r", error)
+        self._said = said
 
     async def count(self) -> None:
         """Set the metrics. Receivers of one host are told apart by nothing that is secret, so they are one."""

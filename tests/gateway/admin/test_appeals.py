@@ -103,11 +103,11 @@ async def desk(tmp_path: Path, redis: "Redis", chain: Writer) -> AsyncIterator[D
 
 async def test_the_queue_of_appeals(desk: Desk) -> None:
     """The oldest due first, page by page, filtered by what is overdue."""
-    await enter(desk.engine, appeal(NOW), appeal(NOW - 500), appeal(NOW - 90))
+    await enter(desk.engine, appeal(NOW + 9_000), appeal(NOW - 500), appeal(NOW + 5_000))
     first = await desk.get("appeals", limit=2)
-    assert [f"apl_{NOW - 500}", f"apl_{NOW - 90}"] == [one["id"] for one in first["data"]]
+    assert [f"apl_{NOW - 500}", f"apl_{NOW + 5_000}"] == [one["id"] for one in first["data"]]
     rest = await desk.get("appeals", limit=2, after=first["next"])
-    assert ([f"apl_{NOW}"], None) == ([one["id"] for one in rest["data"]], rest["next"])
+    assert ([f"apl_{NOW + 9_000}"], None) == ([one["id"] for one in rest["data"]], rest["next"])
     late = await desk.get("appeals", overdue=True, status="open")
     assert [(f"apl_{NOW - 500}", True)] == [(one["id"], one["overdue"]) for one in late["data"]]
     assert [] == (await desk.get("appeals", person="p2"))["data"]

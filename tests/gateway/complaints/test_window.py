@@ -28,7 +28,7 @@ async def test_a_day_is_counted_for_all_workers(redis: "Redis") -> None:
     assert (429, "user", "rate_limit_error") == (caught.value.status, caught.value.param, caught.value.kind)
     assert 86_000 < (caught.value.retry_after or 0) <= 86_402
     await workers[0].take("ab")
-    [key] = [name for name in await redis.keys("gw:appeals:day:*") if await redis.get(name) == b"1"]
+    [key] = [name for name in await redis.keys("gw:day:*") if await redis.get(name) == b"1"]
     assert 0 < await redis.ttl(key) <= 86_400
 
 

@@ -17,6 +17,8 @@ from gateway.complaints.published import REJECTED, Board, Status
 from gateway.keys import digest
 from gateway.metrics import Metrics
 from gateway.people.directory import person_id
+from gateway.relay import desk as module
+from gateway.relay.desk import Desk
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.state.redis import connect
@@ -176,6 +178,15 @@ async def test_complaints_are_counted_by_key_and_person(desk: Running) -> None:
     assert (await complain(desk, user="u2")).status_code == 201
 
 
+async def test_a_key_is_bounded_whatever_names_it_brings(desk: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody floods staff by being somebody new each time; another key is not touched."""
+    monkeypatch.setattr(module, "MOST_OF_A_KEY", 3)
+    desk.shared.application.desk = Desk(desk.services)
+    assert [201, 201, 201, 429] == [(await complain(desk, user=f"u{n}")).status_code for n in range(4)]
+    assert (await complain(desk, OTHER)).status_code == 201
+    assert (await appeal(desk)).status_code == 201
+
+
 async def test_nothing_is_confirmed_that_is_not_on_record(desk: Running, chain: Writer, tmp_path: Path) -> None:
     """With the log away it is a 503, and it does not use up what a person may say."""
     chain.trouble = "no room"
@@ -203,7 +214,7 @@ async def test_what_became_of_it_is_told_to_the_tenant_alone(desk: Running, redi
 async def test_without_redis_the_desk_is_open(desk: Running, tmp_path: Path) -> None:
     """Some are let pass by each worker; a promise to know a repeat cannot be kept, and what became of it not read."""
     lost = connect(Settings(data_dir=tmp_path, redis_url=f"unix://{tmp_path}/nobody.sock"))
-    desk.shared.application.desk = type(desk.shared.application.desk)(_with_redis(desk.services, lost))
+    desk.shared.application.desk = Desk(_with_redis(desk.services, lost))
     assert [201] * 7 == [(await appeal(desk)).status_code for _ in range(7)]
     kept = await appeal(desk, once="a")
     assert (503, "state_unavailable") == (kept.status_code, kept.json()["error"]["code"])

@@ -5,6 +5,7 @@ import base64
 import hmac
 import json
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -170,6 +171,50 @@ async def test_a_process_that_is_killed_while_it_delivers(
     assert 1 == await other.step(hook, client)
     assert ["evt_1", "evt_1"] == [headers["webhook-id"] for headers, _ in receiver.got]
     assert ["delivered"] == [row["status"] for row in await Outbox(engine).page(9, 0)]
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from gateway.review_metrics import ReviewMetrics
+from gateway.settings import Settings
+from gateway.state import sql
+from gateway.webhooks.deliverer import Deliverer
+from tests.gateway.webhooks.conftest import SECRET, message, queue
+from gateway.webhooks.rules import Webhook
+
+async def main():
+    hook = Webhook(url=sys.argv[2], secret=SECRET)
+    async with sql.opened(Settings(data_dir=Path(sys.argv[1]))) as engine:
+        await queue(engine, hook, message(int(sys.argv[3])), now=int(sys.argv[3]))
+        await Deliverer(engine, [hook], ReviewMetrics()).run()
+
+asyncio.run(main())
+"""
+
+
+async def test_kill_9_between_the_claim_and_the_answer(
+    engine: AsyncEngine, hook: Webhook, receiver: Receiver, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """A real process, killed while its receiver hangs: the next one has the message, in time."""
+    receiver.script = [None]
+    now = int(time.time())
+    arguments = [sys.executable, "-c", KILLED, str(tmp_path), receiver.url, str(now)]
+    process = await asyncio.create_subprocess_exec(*arguments)
+    try:
+        async with asyncio.timeout(30):
+            await receiver.arrived.wait()
+    finally:
+        process.kill()
+        await process.wait()
+    clock = Clock()
+    clock.now = time.time()
+    assert 0 == await deliverer(engine, clock, hook).step(hook, client)
+    clock.now += CLAIM_SECONDS + 1
+    assert 1 == await deliverer(engine, clock, hook).step(hook, client)
+    [row] = await Outbox(engine).page(9, 0)
+    assert ("delivered", 2) == (row["status"], row["attempts"])
+    assert 1 == len({headers["webhook-id"] for headers, _ in receiver.got})
 
 
 async def test_a_poke_is_heard_at_once(
