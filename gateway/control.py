@@ -25,8 +25,12 @@ from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices, PeopleServices
+from gateway.admin.staff import add_staff
 from gateway.audit.errors import AuditUnavailable
+from gateway.audit.expiry import Expiry
+from gateway.audit.follower import Follower
 from gateway.audit.heads import Exporter, signer
+from gateway.audit.index import Index
 from gateway.audit.retention import Retention
 from gateway.audit.writer import Writer, closed, open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
@@ -35,6 +39,8 @@ from gateway.logs import configure
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
+from gateway.people.seen import Seen, name_of
+from gateway.reviewing import finding, reviewing
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
@@ -196,8 +202,20 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         people = await open_people(settings, engine, redis, publisher, writer)
         replicas = Replicas(settings, deployments, publisher)
+        staff = reviewing(
+            settings,
+            engine,
+            redis,
+            chain=writer,
+            uphold=people.measures.uphold,
+            find_turn=finding(engine),
+            names=name_of,
+        )
+        follower = Follower(engine, settings.data_dir / "audit", (Index(), Seen(), *staff.sinks))
+        app = create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords, people=people))
+        add_staff(app, staff.review)
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords, people=people)),
+            app,
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",
@@ -211,6 +229,9 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
             running(asyncio.create_task(replicas.run())),
+            running(asyncio.create_task(staff.run())),
+            running(asyncio.create_task(follower.run())),
+            running(asyncio.create_task(Expiry(engine, settings.audit.retention_days).run())),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):
             await server.serve()

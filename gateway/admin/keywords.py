@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import PlainValidator
 
-from gateway.admin.idempotency import once
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.services import KeywordServices
+from gateway.idempotency import once
 from gateway.keyword_bulk import remove_source
 from gateway.keyword_fields import LARGEST_ID, EntryChanges, File, NewEntry, Removal, Search, faults_of
 from gateway.keyword_files import MOST_BYTES, Format, take_in, written

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gateway.audit.entries import Accepted, Decision, Finished, Found, Judged, encode
+from gateway.audit.entries import Accepted, Decision, Finished, Found, Judged, Struck, encode
 from gateway.audit.record import Outcome, Turn
 from gateway.audit.texts import Texts
+from policies.strikes import SUSPENDING
 from policies.verdict import CLEAN, Evidence, Verdict
 
 KEPT = frozenset({Outcome.REFUSED, Outcome.CUT})
@@ -109,9 +110,16 @@ class Log:
             verdict=None if turn.verdict is turn.recorded else _decision(turn.verdict),
             observed=_found(turn.observed) if turn.observed else (),
             strike=turn.strike,
+            struck=_struck(turn),
             words=self.texts.of(turn.utterance.text, violation=True) if late else None,
             answer=self.texts.of(turn.answer, violation=kept),
         )
+
+
+def _struck(turn: Turn) -> Struck | None:
+    if turn.strike is None or turn.strike.event not in SUSPENDING:
+        return None
+    return Struck(turn.standing.id, turn.caller.tenant, turn.user)
 
 
 def _now() -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import case, func, or_
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -72,6 +72,12 @@ async def remember(connection: AsyncConnection, sights: Mapping[str, Sight]) -> 
         for person, one in sorted(sights.items())  # in one order, so that two writers never wait for each other
     ]
     await connection.execute(statement, rows)
+
+
+async def name_of(connection: AsyncConnection, person: str) -> tuple[str, str] | None:
+    """Return tenant and name of a person; None: nobody knows them."""
+    row = (await connection.execute(select(people.c.tenant, people.c.name).where(people.c.id == person))).first()
+    return None if row is None else (row.tenant, row.name)
 
 
 def kept(name: str) -> str:
