@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,45 @@ def test_the_log_verifies_and_the_standing_is_its_replay(gateway: Stack) -> None
     time.sleep(0.6)
     assert suspended(say(gateway, "你好", "ann"))
     assert not suspended(say(gateway, "你好", "carl"))
+
+
+def within(seconds: float, what: Callable[[], bool]) -> bool:
+    """Return whether *what* holds for eight turns in a row, so of both workers, before *seconds* are over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if all(what() for _ in range(8)):
+            return True
+    return False
+
+
+def test_what_admins_do_counts_in_all_workers(gateway: Stack) -> None:
+    """Within a second of the answer, by REST and from the shell; the log verifies, and its replay gives the same."""
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    base = f"http://127.0.0.1:{gateway.admin_port}/admin"
+    with httpx.Client(base_url=base, headers=headers, timeout=30) as client:
+        eve = client.post("/people/lookup", json={"user": "eve"}).json()["id"]
+        for on, off in (("suspend", "lift"), ("ban", "unban")):
+            body = {"reason": "a test", "hours": 1}
+            assert client.post(f"/people/{eve}/{on}", json=body).json()["applied"]
+            assert within(1, lambda: suspended(say(gateway, "你好", "eve")))
+            assert client.post(f"/people/{eve}/{off}", json={"reason": "a test"}).status_code == 200
+            assert within(1, lambda: not suspended(say(gateway, "你好", "eve")))
+        alias = {"alias": "eve-2", "user": "eve", "reason": "two apps"}
+        assert client.post("/aliases", json=alias).status_code == 201
+        assert client.post(f"/people/{eve}/suspend", json={"reason": "r", "until_lifted": True}).status_code == 200
+        assert within(1, lambda: suspended(say(gateway, "你好", "eve-2")))
+        assert shell(gateway, "strikes", "rebuild").returncode == 0
+        assert within(2, lambda: suspended(say(gateway, "你好", "eve-2")))
+        lifted = shell(gateway, "people", "lift", "--user", "eve-2", "--reason", "r", "--json")
+        assert json.loads(lifted.stdout)["person"]["id"] == eve
+        assert within(2, lambda: not suspended(say(gateway, "你好", "eve-2")))
+        assert shell(gateway, "people", "ban", eve, "--reason", "r").returncode == 0
+        assert within(2, lambda: suspended(say(gateway, "你好", "eve")))
+        shown = client.get(f"/people/{eve}").json()
+        assert [one["user"] for one in shown["aliases"]] == ["eve-2"]
+        assert client.post(f"/people/{eve}/unban", json={"reason": "r"}).status_code == 200
+    verified = shell(gateway, "audit", "verify", "--json")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def children(pid: int, part: str) -> list[int]:
