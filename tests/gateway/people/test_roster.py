@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.people.aliases import Row
 from gateway.people.directory import person_id
 from gateway.people.errors import StandingsAway
 from gateway.people.roster import COLUMNS, Roster, Wanted, standing
@@ -82,8 +83,6 @@ async def test_a_page_of_a_person(world: World, roster: Roster) -> None:
 
 async def test_an_alias_has_no_standing_of_its_own(world: World, roster: Roster) -> None:
     """It is found by its name, and is not listed among the suspended."""
-    from gateway.people.aliases import Row  # noqa: PLC0415 - for this test alone
-
     await world.say(person_id("t", "annie"), "a", "b", "c")
     await world.services.aliases.add(Row("t", "annie", "bob"), "r", "eve")
     [alias] = await roster.page(Wanted(q="annie"), 9)
