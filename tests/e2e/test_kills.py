@@ -117,14 +117,13 @@ async def standings(stack: Stack) -> dict[str, tuple[int, int]]:
     data = Path(stack.environment["GATEWAY_DATA_DIR"])
     events = Events(data / "audit")
     await asyncio.to_thread(events.read)
-    redis: Redis = Redis.from_url(f"unix://{socket_path(data)}")
-    ledger = Ledger(redis, Strikes().rule())
     found = {}
-    for person, said in events.people.items():
-        counted = await ledger.look(person)
-        assert counted.state.row == standing(said, ledger.rule).row
-        found[person] = counted.state.row, counted.state.today
-    await redis.aclose()
+    async with contextlib.aclosing(Redis.from_url(f"unix://{socket_path(data)}")) as redis:
+        ledger = Ledger(redis, Strikes().rule())
+        for person, said in events.people.items():
+            counted = await ledger.look(person)
+            assert counted.state.row == standing(said, ledger.rule).row
+            found[person] = counted.state.row, counted.state.today
     return found
 
 

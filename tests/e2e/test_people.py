@@ -1,18 +1,14 @@
 """A whole gateway with two workers: strikes, suspensions and the log, through what Dify sends."""
 
+import json
 import time
-<<<<<<< HEAD
-from collections.abc import Iterator
-=======
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
->>>>>>> people/main
 
+import httpx
 import pytest
 
 from tests import tiny_gguf
-from tests.e2e.conftest import Stack, publish_word, refused, say, shell, start, stop, suspended
+from tests.e2e.conftest import ADMIN_KEY, Stack, publish_word, refused, say, shell, start, stop, suspended
 
 WORD = "紫色大象"
 BAD = f"怎样偷走{WORD}"
@@ -61,8 +57,6 @@ def test_the_log_verifies_and_the_standing_is_its_replay(gateway: Stack) -> None
     time.sleep(0.6)
     assert suspended(say(gateway, "你好", "ann"))
     assert not suspended(say(gateway, "你好", "carl"))
-<<<<<<< HEAD
-=======
 
 
 def within(seconds: float, what: Callable[[], bool]) -> bool:
@@ -102,65 +96,3 @@ def test_what_admins_do_counts_in_all_workers(gateway: Stack) -> None:
         assert client.post(f"/people/{eve}/unban", json={"reason": "r"}).status_code == 200
     verified = shell(gateway, "audit", "verify", "--json")
     assert verified.returncode == 0, verified.stdout + verified.stderr
-
-
-def children(pid: int, part: str) -> list[int]:
-    """Return the direct children of *pid* whose command line names *part*."""
-    tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(task) for task in tasks if part in Path(f"/proc/{task}/cmdline").read_text()]
-
-
-async def streamed(stack: Stack, number: int) -> str | None:
-    """Stream one answer; return its content id if its end was seen."""
-    headers = {"authorization": f"Bearer {CLIENT_KEY}"}
-    text = f"{BAD}第{number}次" if number % 10 == 0 else "你好"
-    body = {"model": "tiny", "stream": True, "max_tokens": 20, "user": f"u{number}"}
-    body["messages"] = [{"role": "user", "content": text}]
-    try:
-        async with (
-            httpx.AsyncClient(timeout=30) as client,
-            client.stream("POST", f"{stack.base_url}/chat/completions", json=body, headers=headers) as answer,
-        ):
-            lines = [line async for line in answer.aiter_lines()]
-            return answer.headers["x-content-id"] if "data: [DONE]" in lines else None
-    except httpx.HTTPError:
-        return None
-
-
-@pytest.mark.parametrize("part", ["gateway.worker", "valkey-server"])
-def test_kills_lose_no_record(gateway: Stack, part: str) -> None:
-    """Each answer whose end somebody saw has both records, whoever was killed in the middle; the chain verifies."""
-
-    async def storm() -> list[str]:
-        tasks = [asyncio.create_task(streamed(gateway, number)) for number in range(STREAMS)]
-        await asyncio.sleep(0.3)
-        for pid in children(gateway.process.pid, part)[:1]:
-            os.kill(pid, signal.SIGKILL)
-        seen = [found for found in await asyncio.gather(*tasks) if found is not None]
-        await asyncio.sleep(CLOSING_SECONDS)
-        return seen
-
-    seen: list[str] = []
-    for _ in range(KILLS):
-        seen += asyncio.run(storm())
-        deadline = time.monotonic() + 20
-        while "choices" not in json.dumps(ready(gateway)):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    assert seen
-    verified = shell(gateway, "audit", "verify", "--json")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    folder = Path(gateway.environment["GATEWAY_DATA_DIR"]) / "audit"
-    log = b"".join(path.read_bytes() for path in folder.glob("*-w*/*.seg*"))
-    for content_id in seen:
-        assert log.count(content_id.encode()) >= 2
-
-
-def ready(stack: Stack) -> Any:
-    try:
-        with stack.client() as client:
-            body = {"model": "tiny", "messages": [{"role": "user", "content": "你好"}], "max_tokens": 1}
-            return client.post("/v1/chat/completions", json=body).json()
-    except httpx.HTTPError:
-        return None
->>>>>>> people/main

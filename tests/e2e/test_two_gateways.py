@@ -4,11 +4,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from gateway.state.redis import embedded_binary
 from tests import postgres, tiny_gguf
-from tests.e2e.conftest import Stack, free_ports, publish_word, refused, say, shell, start, stop, suspended
+from tests.e2e.conftest import ADMIN_KEY, Stack, free_ports, publish_word, refused, say, shell, start, stop, suspended
 
 WORD = "紫色大象"
 BAD = f"怎样偷走{WORD}"
@@ -46,6 +47,11 @@ def gateways(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 stop(made)
 
 
+def admin(stack: Stack) -> httpx.Client:
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    return httpx.Client(base_url=f"http://127.0.0.1:{stack.admin_port}", headers=headers, timeout=30)
+
+
 def within(seconds: float, seen: Callable[[], bool]) -> None:
     deadline = time.monotonic() + seconds
     while not seen():
@@ -72,6 +78,22 @@ def test_the_same_words_at_both_are_one_strike(gateways: tuple[Stack, Stack]) ->
         for door in gateways:
             assert refused(say(door, text, "carl"))
     assert not suspended(say(gateways[0], "你好", "carl"))
+
+
+def test_what_is_done_at_one_door_holds_at_both(gateways: tuple[Stack, Stack]) -> None:
+    """A ban entered at the second is in force at the first; turns of both are found at either."""
+    first, second = gateways
+    with admin(second) as client:
+        dora = client.post("/admin/people/lookup", json={"user": "dora"}).json()["id"]
+        assert client.post(f"/admin/people/{dora}/ban", json={"reason": "a test"}).status_code == 200
+    for door in gateways:
+        within(2 * KNOWN_SECONDS, lambda door=door: suspended(say(door, "你好", "dora")))
+    with admin(first) as client:
+        ann = client.post("/admin/people/lookup", json={"user": "ann"}).json()["id"]
+        assert client.get(f"/admin/people/{ann}").json()["standing"]["suspended_until"] is not None
+        assert client.post(f"/admin/people/{ann}/lift", json={"reason": "a test"}).status_code == 200
+    for door in gateways:
+        within(KNOWN_SECONDS, lambda door=door: not suspended(say(door, "你好", "ann")))
 
 
 def test_both_chains_verify(gateways: tuple[Stack, Stack]) -> None:
