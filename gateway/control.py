@@ -24,14 +24,22 @@ from backends.errors import StartFailed
 from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
+from gateway.admin.audit_services import AuditServices
 from gateway.admin.services import AdminServices, KeywordServices
 from gateway.audit.errors import AuditUnavailable
-from gateway.audit.heads import Exporter, signer
+from gateway.audit.expiry import Expiry
+from gateway.audit.follower import Follower
+from gateway.audit.heads import HEADS, Exporter, signer
+from gateway.audit.index import Index
 from gateway.audit.retention import Retention
+from gateway.audit.search import Search
+from gateway.audit.verification import Verification
+from gateway.audit.verify import verify
 from gateway.audit.writer import closed, open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.logs import configure
+from gateway.metrics import AuditMetrics
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
@@ -148,8 +156,11 @@ async def open_keywords(
 
 
 @contextlib.asynccontextmanager
-async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
-    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
+async def records(settings: Settings, redis: "Redis", engine: AsyncEngine) -> AsyncIterator[AuditServices]:
+    """Within the block, sign the heads of the audit log, keep it to its age, and index and standings in line with it.
+
+    Yields what the admin API works on.
+    """
     root, secret = settings.data_dir / "audit", settings.audit.signing_key
     writer = open_writer(root, "control")
     signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
@@ -158,6 +169,8 @@ async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
     work = [
         Exporter(root, signing, settings.audit.heads_copy).run(),
         Retention(root, settings.audit.retention_days, signing, writer).run(),
+        Follower(engine, root, [Index()], AuditMetrics()).run(),
+        Expiry(engine, settings.audit.retention_days).run(),
     ]
     if settings.strikes.enabled:
         work.append(Rebuilder(Ledger(redis, settings.strikes.rule()), root).run())
@@ -165,7 +178,9 @@ async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))
-            yield
+            heads = [root / HEADS, *filter(None, [settings.audit.heads_copy])]
+            verification = Verification(lambda: verify(root, signing, tuple(heads)))
+            yield AuditServices(Search(engine), writer, verification, settings.labels.producer)
     finally:
         await closed(writer)
 
@@ -174,7 +189,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
-    async with sql.opened(settings) as engine, records(settings, redis):
+    async with sql.opened(settings) as engine, records(settings, redis, engine) as audit:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
@@ -183,7 +198,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords)),
+            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords, audit=audit)),
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",

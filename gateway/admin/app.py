@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
-from gateway.admin import keys, keyword_versions, keywords
+from gateway.admin import audit, keys, keyword_versions, keywords
 from gateway.admin.services import AdminServices
 from gateway.key_store import AgreementMissing, NameTaken, UnknownKey
 from gateway.keys import MissingKey, WrongKey
@@ -35,6 +35,7 @@ def create_app(services: AdminServices) -> FastAPI:
     app.include_router(keys.router, dependencies=[])
     app.include_router(keywords.router)
     app.include_router(keyword_versions.router)
+    app.include_router(audit.router)
     app.middleware("http")(_guard)
     for kind in (Problem, NameTaken, UnknownKey, *REFUSALS, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.admin.audit_services import AuditServices
 from gateway.key_store import AdminKeys, KeyStore
 from gateway.keyword_store import KeywordStore
 from gateway.keyword_trials import Trials
@@ -39,3 +40,5 @@ class AdminServices:
     admins: AdminKeys
     redis: "Redis"
     keywords: KeywordServices
+    audit: AuditServices | None = None
+    """None: the log is not kept, as in a test of something else."""

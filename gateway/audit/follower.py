@@ -23,7 +23,7 @@ from gateway.audit.retention import start
 from gateway.audit.segments import Broken, Cursor, Head, read, segment, segments, settled
 from gateway.audit.sinks import Heard, Sink
 from gateway.audit.tables import audit_cursors
-from gateway.metrics import Metrics
+from gateway.metrics import AuditMetrics
 
 log = logging.getLogger(__name__)
 
@@ -121,13 +121,13 @@ class Follower:
         engine: AsyncEngine,
         root: Path,
         sinks: Sequence[Sink],
-        metrics: Metrics | None = None,
+        metrics: AuditMetrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._root = root
         self._sinks = sinks
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics or AuditMetrics()
         self._clock = clock
         self._cursors: dict[str, Cursor] = {}
         self._doubtful = True
@@ -196,10 +196,10 @@ class Follower:
         hole = part.hole
         if part.unreadable:
             log.error("audit: %d records of %s say nothing that the index knows", part.unreadable, writer)
-            self._metrics.audit_index_holes.inc(part.unreadable)
+            self._metrics.index_holes.inc(part.unreadable)
         if hole is not None and self._holes.get(writer) != hole.seq:
             self._holes[writer] = hole.seq
-            self._metrics.audit_index_holes.inc()
+            self._metrics.index_holes.inc()
             log.error("audit: the index goes on behind a hole in the log of %s: %s", writer, hole)
 
     def _heads(self) -> dict[Path, Head]:
@@ -210,9 +210,9 @@ class Follower:
         """Say how far behind the index was as it looked, and how many records it leaves for the next look."""
         known = {name: cursor.seq for name, cursor in self._cursors.items()}
         left = sum(max(0, head.seq - known.get(path.name, 0)) for path, head in heads.items())
-        self._metrics.audit_index_behind.set(left)
+        self._metrics.index_behind.set(left)
         age = self._clock() - min(oldest) / 1000 if oldest else 0.0
-        self._metrics.audit_index_lag.set(max(0.0, age))
+        self._metrics.index_lag.set(max(0.0, age))
 
     def _failed(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
