@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.audit import follower
 from gateway.audit.entries import Accepted, Admin, AnyRecord, Finished, Text, encode
@@ -308,3 +308,29 @@ def test_a_sink_is_what_the_door_asks_for() -> None:
     """The index fits the port."""
     sink: Sink = Index()
     assert sink
+
+
+async def test_lost_connections_are_made_anew(
+    engine: AsyncEngine, root: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database server that is started again ends them all."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no connections to lose")
+    monkeypatch.setattr(follower, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(follower, "LOOK_SECONDS", 0.01)
+    writer, ended = opened(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    running = asyncio.create_task(Follower(engine, root, [Index()]).run())
+    other = create_async_engine(engine.url)
+    for i in range(5):
+        write(writer, accepted(f"t{i}"), finished(f"t{i}"))
+        async with other.connect() as connection:
+            await connection.execute(text(f"{ended} AND datname = current_database()"))
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while len(await rows(other)) < 5:
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await other.dispose()
+    await engine.dispose()
+    assert await rows(engine) == [(f"t{i}", "ok") for i in range(5)]
