@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard fuzz test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-index fuzz test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -32,6 +32,10 @@ bench: $(VENV)/.runtime
 # The keyword library alone: passes over a question, pieces of a stream, building, memory.
 bench-guard: $(VENV)/.runtime
 	$(BIN)/python bench/guard.py $(ARGS)
+
+# The audit log's index: how fast it is made, and searched.
+bench-index: $(VENV)/.dev
+	$(BIN)/python bench/index.py $(ARGS)
 
 # A million ways to cut texts before the stream guard; some minutes.
 fuzz: $(VENV)/.dev

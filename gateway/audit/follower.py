@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 """Between two looks, where there was nothing left to read."""
+BREATH_SECONDS = 0.05
+"""Between two parts: SQLite has one writer at a time, and admins write too."""
 PAUSE_SECONDS = 1.0
 """After a failure."""
 MOST_RECORDS, MOST_BYTES = 2_000, 4 << 20
@@ -150,8 +152,7 @@ class Follower:
             if self._trouble is not None:
                 log.warning("audit: the index can be written again")
                 self._trouble = None
-            if not more:
-                await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(BREATH_SECONDS if more else LOOK_SECONDS)
 
     async def step(self) -> bool:
         """Take a part of each writer; return whether there is more. Raises what the database raises, and `Moved`."""
