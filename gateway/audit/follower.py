@@ -43,6 +43,10 @@ class Moved(Exception):
     """A writer's cursor is not where it was left: another process reads the same log, or did until now."""
 
 
+class Unreadable(Exception):
+    """The files of a writer cannot be read now; those of the others can."""
+
+
 @dataclass(slots=True)
 class Part:
     """The next records of a writer."""
@@ -155,14 +159,17 @@ class Follower:
             await asyncio.sleep(BREATH_SECONDS if more else LOOK_SECONDS)
 
     async def step(self) -> bool:
-        """Take a part of each writer; return whether there is more. Raises what the database raises, and `Moved`."""
+        """Take a part of each writer; return whether there is more.
+
+        Raises what the database raises, `Moved` and `Unreadable`.
+        """
         oldest: list[int] = []
         began = self._clock()
         heads = await asyncio.to_thread(self._heads)
         try:
             if self._doubtful:
                 self._cursors, self._doubtful = await _stored(self._engine), False
-            more = any([await self._advance(path, head, oldest) for path, head in heads.items()])
+            more = await self._advance_all(heads, oldest)
             self._looked = began
         except BaseException:
             self._doubtful = True
@@ -172,14 +179,29 @@ class Follower:
             self._measure(heads, oldest)
         return more
 
+    async def _advance_all(self, heads: dict[Path, Head], oldest: list[int]) -> bool:
+        """Take a part of each writer, though one cannot be read. Raises `Unreadable` in the end."""
+        more, failed = False, None
+        for path, head in heads.items():
+            try:
+                more = await self._advance(path, head, oldest) or more
+            except Unreadable as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        return more
+
     async def _advance(self, directory: Path, head: Head, oldest: list[int]) -> bool:
         """Take a part of one writer; note when its first record was made."""
         name = directory.name
         known = self._cursors.get(name)
         if known is not None and _ends(known, head):
             return False
-        cursor = known if known is not None else await asyncio.to_thread(first_cursor, directory)
-        part = await asyncio.to_thread(next_part, directory, cursor, head)
+        try:
+            cursor = known if known is not None else await asyncio.to_thread(first_cursor, directory)
+            part = await asyncio.to_thread(next_part, directory, cursor, head)
+        except OSError as error:
+            raise Unreadable(f"{name}: {error}") from error
         self._tell(name, part)
         if part.cursor == cursor:
             return False

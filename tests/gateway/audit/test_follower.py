@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from gateway.audit import follower
 from gateway.audit.entries import Accepted, Admin, AnyRecord, Finished, Text, encode
-from gateway.audit.follower import Follower, Moved
+from gateway.audit.follower import Follower, Moved, Unreadable
 from gateway.audit.heads import Signer
 from gateway.audit.index import Index
 from gateway.audit.retention import drop
@@ -255,6 +255,24 @@ async def test_a_record_of_another_version_is_passed_over(engine: AsyncEngine, r
     await caught_up(Follower(engine, root, [Index()], AuditMetrics(metrics)))
     assert await rows(engine) == [("a", None)]
     assert metrics.get_sample_value("gateway_audit_index_holes_total") == 1
+
+
+async def test_a_writer_that_cannot_be_read_holds_up_no_other(engine: AsyncEngine, root: Path, opened: Opened) -> None:
+    """It is told of, and taken up as soon as it can be read."""
+    one, two = opened(), opened()
+    write(one, accepted("a"))
+    write(two, accepted("b"))
+    path = segment(one.slot.directory, 1)
+    aside = path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    following = Follower(engine, root, [Index()])
+    with pytest.raises(Unreadable, match=one.slot.name):
+        await following.step()
+    assert await rows(engine) == [("b", None)]
+    path.rmdir()
+    aside.rename(path)
+    await caught_up(following)
+    assert await rows(engine) == [("b", None), ("a", None)]
 
 
 CHILD = """
