@@ -81,6 +81,35 @@ class ReplicaNumbers:
         self.completion_tokens = 0
 
 
+class AuditMetrics:
+    """Those of the audit log: of the workers that write it, and of the control process that brings it into the index.
+
+    Without a *registry* they are nobody's but the scrape's, where processes share a directory.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+
+        def gauge(name: str, text: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+            return Gauge(f"gateway_audit_{name}", text, registry=registry, multiprocess_mode=mode)
+
+        self.trouble = gauge(
+            "unavailable", "workers that cannot write the audit log now, and refuse every request", "livesum"
+        )
+        self.settle_lag = gauge(
+            "settle_lag_seconds", "for how long the oldest record of a worker waits for the disk", "livemax"
+        )
+        self.index_lag = gauge(
+            "index_lag_seconds", "age of the oldest record that the index lacked as it last looked", "livemax"
+        )
+        self.index_behind = gauge("index_behind_records", "records of the log that are not in the index yet", "livesum")
+        self.index_holes = Counter(
+            "gateway_audit_index_holes",
+            "records that the index could not read: the chain is broken there, or they are of another version",
+            registry=registry,
+        )
+
+
 class Metrics:
     """The metrics of one worker process."""
 
@@ -114,29 +143,7 @@ class Metrics:
             "gateway_tokens_per_second", "tokens out of answers that ended in the last second", labels
         )
         self.in_flight = gauge("gateway_in_flight_requests", "requests at the engine now", labels)
-        self.audit_trouble = gauge(
-            "gateway_audit_unavailable", "workers that cannot write the audit log now, and refuse every request", ()
-        )
-        self.audit_settle_lag = gauge(
-            "gateway_audit_settle_lag_seconds",
-            "for how long the oldest record of a worker waits for the disk",
-            (),
-            "livemax",
-        )
-        self.audit_index_lag = gauge(
-            "gateway_audit_index_lag_seconds",
-            "age of the oldest record that the index lacked as it last looked",
-            (),
-            "livemax",
-        )
-        self.audit_index_behind = gauge(
-            "gateway_audit_index_behind_records", "records of the log that are not in the index yet", ()
-        )
-        self.audit_index_holes = Counter(
-            "gateway_audit_index_holes",
-            "records that the index could not read: the chain is broken there, or they are of another version",
-            registry=registry,
-        )
+        self.audit = AuditMetrics(registry)
         self.build = gauge("gateway_build_info", "1, of the version that runs", ("version",), "livemax")
         self.keyword_hits = Counter(
             "gateway_keyword_hits",

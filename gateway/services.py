@@ -150,8 +150,8 @@ class Services:
     def flush_metrics(self) -> None:
         """Move what was counted to where a scrape finds it."""
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
-        self.metrics.audit_trouble.set(self.chain is not None and self.chain.trouble is not None)
-        self.metrics.audit_settle_lag.set(0.0 if self.chain is None else self.chain.lag_seconds)
+        self.metrics.audit.trouble.set(self.chain is not None and self.chain.trouble is not None)
+        self.metrics.audit.settle_lag.set(0.0 if self.chain is None else self.chain.lag_seconds)
 
     async def flush_for_ever(self) -> None:
         """Flush the metrics once a second, whatever comes of it."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
-from gateway.admin import aliases, keys, keyword_versions, keywords, people
+from gateway.admin import aliases, audit, keys, keyword_versions, keywords, people
 from gateway.admin.services import AdminServices
 from gateway.key_store import AgreementMissing, NameTaken, UnknownKey
 from gateway.keys import MissingKey, WrongKey
@@ -38,6 +38,7 @@ def create_app(services: AdminServices) -> FastAPI:
     if services.people is not None:
         app.include_router(people.router)
         app.include_router(aliases.router)
+    app.include_router(audit.router)
     app.middleware("http")(_guard)
     for kind in (
         Problem,

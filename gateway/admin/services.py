@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.admin.audit_services import AuditServices
 from gateway.audit.log import Chain
 from gateway.key_store import AdminKeys, KeyStore
 from gateway.keys import Publish
@@ -66,3 +67,5 @@ class AdminServices:
     keywords: KeywordServices
     people: PeopleServices | None = None
     """Without them there are no routes for people."""
+    audit: AuditServices | None = None
+    """None: the log is not kept, as in a test of something else."""

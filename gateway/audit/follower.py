@@ -23,12 +23,14 @@ from gateway.audit.retention import start
 from gateway.audit.segments import Broken, Cursor, Head, read, segment, segments, settled
 from gateway.audit.sinks import Heard, Sink
 from gateway.audit.tables import audit_cursors
-from gateway.metrics import Metrics
+from gateway.metrics import AuditMetrics
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 """Between two looks, where there was nothing left to read."""
+BREATH_SECONDS = 0.05
+"""Between two parts: SQLite has one writer at a time, and admins write too."""
 PAUSE_SECONDS = 1.0
 """After a failure."""
 MOST_RECORDS, MOST_BYTES = 2_000, 4 << 20
@@ -39,6 +41,10 @@ COMMIT_SECONDS = 60.0
 
 class Moved(Exception):
     """A writer's cursor is not where it was left: another process reads the same log, or did until now."""
+
+
+class Unreadable(Exception):
+    """The files of a writer cannot be read now; those of the others can."""
 
 
 @dataclass(slots=True)
@@ -121,13 +127,13 @@ class Follower:
         engine: AsyncEngine,
         root: Path,
         sinks: Sequence[Sink],
-        metrics: Metrics | None = None,
+        metrics: AuditMetrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine = engine
         self._root = root
         self._sinks = sinks
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics or AuditMetrics()
         self._clock = clock
         self._cursors: dict[str, Cursor] = {}
         self._doubtful = True
@@ -150,18 +156,20 @@ class Follower:
             if self._trouble is not None:
                 log.warning("audit: the index can be written again")
                 self._trouble = None
-            if not more:
-                await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(BREATH_SECONDS if more else LOOK_SECONDS)
 
     async def step(self) -> bool:
-        """Take a part of each writer; return whether there is more. Raises what the database raises, and `Moved`."""
+        """Take a part of each writer; return whether there is more.
+
+        Raises what the database raises, `Moved` and `Unreadable`.
+        """
         oldest: list[int] = []
         began = self._clock()
         heads = await asyncio.to_thread(self._heads)
         try:
             if self._doubtful:
                 self._cursors, self._doubtful = await _stored(self._engine), False
-            more = any([await self._advance(path, head, oldest) for path, head in heads.items()])
+            more = await self._advance_all(heads, oldest)
             self._looked = began
         except BaseException:
             self._doubtful = True
@@ -171,14 +179,29 @@ class Follower:
             self._measure(heads, oldest)
         return more
 
+    async def _advance_all(self, heads: dict[Path, Head], oldest: list[int]) -> bool:
+        """Take a part of each writer, though one cannot be read. Raises `Unreadable` in the end."""
+        more, failed = False, None
+        for path, head in heads.items():
+            try:
+                more = await self._advance(path, head, oldest) or more
+            except Unreadable as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        return more
+
     async def _advance(self, directory: Path, head: Head, oldest: list[int]) -> bool:
         """Take a part of one writer; note when its first record was made."""
         name = directory.name
         known = self._cursors.get(name)
         if known is not None and _ends(known, head):
             return False
-        cursor = known if known is not None else await asyncio.to_thread(first_cursor, directory)
-        part = await asyncio.to_thread(next_part, directory, cursor, head)
+        try:
+            cursor = known if known is not None else await asyncio.to_thread(first_cursor, directory)
+            part = await asyncio.to_thread(next_part, directory, cursor, head)
+        except OSError as error:
+            raise Unreadable(f"{name}: {error}") from error
         self._tell(name, part)
         if part.cursor == cursor:
             return False
@@ -196,10 +219,10 @@ class Follower:
         hole = part.hole
         if part.unreadable:
             log.error("audit: %d records of %s say nothing that the index knows", part.unreadable, writer)
-            self._metrics.audit_index_holes.inc(part.unreadable)
+            self._metrics.index_holes.inc(part.unreadable)
         if hole is not None and self._holes.get(writer) != hole.seq:
             self._holes[writer] = hole.seq
-            self._metrics.audit_index_holes.inc()
+            self._metrics.index_holes.inc()
             log.error("audit: the index goes on behind a hole in the log of %s: %s", writer, hole)
 
     def _heads(self) -> dict[Path, Head]:
@@ -210,9 +233,9 @@ class Follower:
         """Say how far behind the index was as it looked, and how many records it leaves for the next look."""
         known = {name: cursor.seq for name, cursor in self._cursors.items()}
         left = sum(max(0, head.seq - known.get(path.name, 0)) for path, head in heads.items())
-        self._metrics.audit_index_behind.set(left)
+        self._metrics.index_behind.set(left)
         age = self._clock() - min(oldest) / 1000 if oldest else 0.0
-        self._metrics.audit_index_lag.set(max(0.0, age))
+        self._metrics.index_lag.set(max(0.0, age))
 
     def _failed(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"

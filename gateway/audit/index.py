@@ -1,8 +1,9 @@
 """The index: one row a turn, and one for each thing that an admin did or that changed a person's standing."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Sequence as Counter
 from sqlalchemy import bindparam, func, insert, select, update
@@ -17,8 +18,14 @@ from gateway.audit.tables import NUMBERS, PARTS, audit_events, audit_terms, audi
 
 ASKED_AT_ONCE = 500
 """Ids in one query: every database takes so many parameters."""
+WRITTEN_AT_ONCE = 250
+"""Rows of one statement: making them ready takes the event loop some milliseconds."""
 BEGIN, JUDGED, END = 0, 1, 2
 """Which of the rows of `audit_terms` a record's terms go into; that of a turn that is whole at once is `BEGIN`."""
+
+Item = TypeVar("Item")
+Terms = str | list[str]
+"""What a turn is found by, as the database takes it."""
 
 
 class Place(NamedTuple):
@@ -29,69 +36,87 @@ class Place(NamedTuple):
     person: str | None
 
 
+class Later(NamedTuple):
+    """What records change in a turn whose begin is not among them."""
+
+    changed: Row
+    alone: Row
+    """The whole row, should there be none."""
+    terms: Terms
+
+
+class Batch(NamedTuple):
+    """Rows of some records of a writer."""
+
+    begun: list[tuple[Row, Terms]]
+    later: dict[str, Later]
+    events: list[Row]
+
+
 class Index:
     """A sink of the log's follower; see `gateway.audit.sinks.Sink`."""
 
     async def take(self, connection: AsyncConnection, heard: Sequence[Heard]) -> None:
         """Put the next records of a writer into the index."""
+        sqlite = connection.dialect.name == "sqlite"
+        batch = await asyncio.to_thread(prepared, heard, sqlite=sqlite)
         await expiry.make_room(connection, {one.record.at for one in heard})
-        begun, changes = _sorted(heard)
-        known = await _places(connection, changes.keys() - begun.keys())
-        later: list[tuple[Place, Row]] = []
-        for turn, (first, changed) in changes.items():
-            if turn in known:
-                later.append((known[turn], changed))
-            elif turn in begun:
-                begun[turn].update(changed)
-            else:
-                begun[turn] = {**rows.lost(first[0], first[1]), **changed}
-        await _insert(connection, list(begun.values()))
+        known = await _places(connection, batch.later)
+        lost = [(one.alone, one.terms) for turn, one in batch.later.items() if turn not in known]
+        later = [(place, batch.later[turn]) for turn, place in known.items()]
+        await _insert(connection, [*batch.begun, *lost])
         await _change(connection, later)
-        events = [row for row in map(rows.event, heard) if row is not None]
-        if events:
-            await connection.execute(insert(audit_events), events)
-        ended = [{"person": place.person, **changed} for place, changed in later]
-        await mark_again(connection, _concerned([*begun.values(), *ended], events))
+        if batch.events:
+            await connection.execute(insert(audit_events), batch.events)
+        turns = [row for row, _ in [*batch.begun, *lost]]
+        turns += [{"person": place.person, **one.changed} for place, one in later]
+        await mark_again(connection, _concerned(turns, batch.events))
 
 
-Changes = dict[str, tuple[tuple[Heard, "Judged | Finished"], Row]]
+def prepared(heard: Sequence[Heard], *, sqlite: bool) -> Batch:
+    """Return the rows of *heard*. Blocks: a text has as many terms as characters."""
 
+    def found_by(row: Row) -> Terms:
+        terms = rows.terms(row)
+        return " ".join(sorted(map(grams.token, terms))) if sqlite else sorted(terms)
 
-def _sorted(heard: Iterable[Heard]) -> tuple[dict[str, Row], Changes]:
-    """Return the rows of turns that began, and what later records of any turn change."""
     begun: dict[str, Row] = {}
-    changes: Changes = {}
+    changes: dict[str, tuple[Row, Row]] = {}
     for one in heard:
         match one.record:
             case Accepted() as record:
                 begun[record.id] = rows.began(one, record)
+            case (Judged() | Finished()) as record if record.id in begun:
+                begun[record.id].update(rows.changed(record))
             case (Judged() | Finished()) as record:
-                first, changed = changes.get(record.id, ((one, record), {}))
-                changes[record.id] = (first, {**changed, **rows.changed(record)})
-    return begun, changes
+                changed, alone = changes.get(record.id, ({}, rows.lost(one, record)))
+                new = rows.changed(record)
+                changes[record.id] = ({**changed, **new}, {**alone, **new})
+    later = {turn: Later(changed, alone, found_by(changed)) for turn, (changed, alone) in changes.items()}
+    events = [row for row in map(rows.event, heard) if row is not None]
+    return Batch([(row, found_by(row)) for row in begun.values()], later, events)
 
 
 async def _places(connection: AsyncConnection, turns: Iterable[str]) -> dict[str, Place]:
     """Return where the turns stand that have a row."""
     found: dict[str, Place] = {}
-    columns, names = audit_turns.c, sorted(turns)
-    for i in range(0, len(names), ASKED_AT_ONCE):
-        query = select(columns.id, columns.number, columns.accepted_at, columns.person)
-        query = query.where(columns.id.in_(names[i : i + ASKED_AT_ONCE]))
+    columns = audit_turns.c
+    for names in _parts(sorted(turns), ASKED_AT_ONCE):
+        query = select(columns.id, columns.number, columns.accepted_at, columns.person).where(columns.id.in_(names))
         found |= {row.id: Place(*row[1:]) for row in (await connection.execute(query)).all()}
     return found
 
 
-async def _insert(connection: AsyncConnection, made: list[Row]) -> None:
+async def _insert(connection: AsyncConnection, made: list[tuple[Row, Terms]]) -> None:
     if not made:
         return
-    for number, row in zip(await _numbers(connection, len(made)), made, strict=True):
-        row["number"] = number
-    if connection.dialect.name != "sqlite":
-        await connection.execute(insert(audit_turns), [{**row, "terms": sorted(rows.terms(row))} for row in made])
-        return
-    await connection.execute(insert(audit_turns), made)
-    await _find_by(connection, [(row["number"], BEGIN, row) for row in made])
+    sqlite = connection.dialect.name == "sqlite"
+    numbered = list(zip(await _numbers(connection, len(made)), made, strict=True))
+    for part in _parts(numbered, WRITTEN_AT_ONCE):
+        values = [{**row, "number": n} if sqlite else {**row, "number": n, "terms": terms} for n, (row, terms) in part]
+        await connection.execute(insert(audit_turns), values)
+    if sqlite:
+        await _find_by(connection, [(number, BEGIN, terms) for number, (_, terms) in numbered])
 
 
 async def _numbers(connection: AsyncConnection, many: int) -> Iterable[int]:
@@ -103,33 +128,36 @@ async def _numbers(connection: AsyncConnection, many: int) -> Iterable[int]:
     return list((await connection.execute(query)).scalars())
 
 
-async def _change(connection: AsyncConnection, later: list[tuple[Place, Row]]) -> None:
+async def _change(connection: AsyncConnection, later: list[tuple[Place, Later]]) -> None:
     """Change rows that are there: those that change alike in one go."""
     sqlite = connection.dialect.name == "sqlite"
     alike: defaultdict[frozenset[str], list[Mapping[str, Any]]] = defaultdict(list)
-    for place, changed in later:
-        found = {} if sqlite else {"new_terms": sorted(rows.terms(changed))}
-        alike[frozenset(changed)].append({"of_number": place.number, "of_time": place.accepted_at, **changed, **found})
+    for place, one in later:
+        found = {} if sqlite else {"new_terms": one.terms}
+        where = {"of_number": place.number, "of_time": place.accepted_at}
+        alike[frozenset(one.changed)].append({**where, **one.changed, **found})
     columns = audit_turns.c
     for names, values in alike.items():
         what: dict[str, Any] = {name: bindparam(name) for name in names}
         if not sqlite:
             what["terms"] = columns.terms.op("||")(bindparam("new_terms", type_=columns.terms.type))
-        where = (columns.number == bindparam("of_number"), columns.accepted_at == bindparam("of_time"))
-        await connection.execute(update(audit_turns).where(*where).values(what), values)
+        here = (columns.number == bindparam("of_number"), columns.accepted_at == bindparam("of_time"))
+        for part in _parts(values, WRITTEN_AT_ONCE):
+            await connection.execute(update(audit_turns).where(*here).values(what), part)
     if sqlite:
-        await _find_by(
-            connection,
-            [(place.number, END if "finished_at" in changed else JUDGED, changed) for place, changed in later],
-        )
+        ends = [(place, END if "finished_at" in one.changed else JUDGED, one.terms) for place, one in later]
+        await _find_by(connection, [(place.number, part, terms) for place, part, terms in ends])
 
 
-async def _find_by(connection: AsyncConnection, found: Iterable[tuple[int, int, Row]]) -> None:
+async def _find_by(connection: AsyncConnection, found: Iterable[tuple[int, int, Terms]]) -> None:
     """Have SQLite find turns by the terms of their begin, or of what came later."""
-    made = [(number * PARTS + part, rows.terms(row)) for number, part, row in found]
-    values = [{"rowid": place, "terms": " ".join(sorted(map(grams.token, terms)))} for place, terms in made if terms]
+    values = [{"rowid": number * PARTS + part, "terms": terms} for number, part, terms in found if terms]
     if values:
         await connection.execute(insert(audit_terms), values)
+
+
+def _parts(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    return (items[i : i + most] for i in range(0, len(items), most))
 
 
 def _struck(row: Row) -> bool:

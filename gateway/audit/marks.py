@@ -17,6 +17,8 @@ LIFT, UPHOLD = "lift", "uphold"
 PENDING = "pending"
 """Event of a violation that was counted from the log later: its row and day are not on record."""
 COUNTED = SUSPENDING | {STRUCK}
+ASKED_AT_ONCE = 500
+"""People in one query."""
 LOOKED_AT = 200
 """Turns of a person that are looked at, the newest before the appeal."""
 
@@ -81,13 +83,13 @@ async def mark_again(connection: AsyncConnection, since: dict[str, int]) -> None
 
     Nodes and writers are read each at its own pace, so that a turn may be heard of after its appeal.
     """
-    events = audit_events.c
-    for person, at in since.items():
-        query = select(events.at, events.details).where(
-            events.kind == "person", events.target == person, events.action == UPHOLD, events.at >= at
-        )
-        for row in (await connection.execute(query)).all():
-            await mark(connection, person, row.at, suspension_of(row.details))
+    events, names = audit_events.c, sorted(since)
+    query = select(events.target, events.at, events.details).where(events.kind == "person", events.action == UPHOLD)
+    for i in range(0, len(names), ASKED_AT_ONCE):
+        people = names[i : i + ASKED_AT_ONCE]
+        for row in (await connection.execute(query.where(events.target.in_(people)))).all():
+            if row.at >= since[row.target]:
+                await mark(connection, row.target, row.at, suspension_of(row.details))
 
 
 def suspension_of(details: dict[str, Any]) -> State:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.audit import follower
 from gateway.audit.entries import Accepted, Admin, AnyRecord, Finished, Text, encode
-from gateway.audit.follower import Follower, Moved
+from gateway.audit.follower import Follower, Moved, Unreadable
 from gateway.audit.heads import Signer
 from gateway.audit.index import Index
 from gateway.audit.retention import drop
@@ -23,7 +24,7 @@ from gateway.audit.segments import segment, segments
 from gateway.audit.sinks import Heard, Sink
 from gateway.audit.tables import audit_cursors, audit_events, audit_turns
 from gateway.audit.writer import Writer, open_writer
-from gateway.metrics import Metrics
+from gateway.metrics import AuditMetrics
 from gateway.settings import Settings
 
 Opened = Callable[..., Writer]
@@ -119,27 +120,29 @@ async def test_a_failing_database_is_told_once_and_caught_up_with(
     """The log goes on meanwhile; what a failed transaction did is not there; the lag shows."""
     monkeypatch.setattr(follower, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(follower, "LOOK_SECONDS", 0.01)
-    sink, metrics = Failing(), Metrics()
-    one = Follower(engine, root, [Index(), sink], metrics)
-    sink.away = True
+    sink, metrics = Failing(), CollectorRegistry()
+    one = Follower(engine, root, [Index(), sink], AuditMetrics(metrics))
     writer = opened()
+    writer.sync()
+    await caught_up(one)
+    sink.away = True
     write(writer, accepted("a", NOW - 60_000))
     running = asyncio.create_task(one.run())
     await asyncio.sleep(0.3)
     assert await rows(engine) == []
-    lag = metrics.registry.get_sample_value("gateway_audit_index_lag_seconds")
+    lag = metrics.get_sample_value("gateway_audit_index_lag_seconds")
     assert lag is not None
     assert lag > 59
-    assert metrics.registry.get_sample_value("gateway_audit_index_behind_records") == 2
+    assert metrics.get_sample_value("gateway_audit_index_behind_records") == 1
     write(writer, finished("a"))
     sink.away = False
     async with asyncio.timeout(10):
-        while len(sink.heard) < 3 or metrics.registry.get_sample_value("gateway_audit_index_lag_seconds"):
+        while len(sink.heard) < 3 or metrics.get_sample_value("gateway_audit_index_lag_seconds"):
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert await rows(engine) == [("a", "ok")]
-    assert metrics.registry.get_sample_value("gateway_audit_index_behind_records") == 0
+    assert metrics.get_sample_value("gateway_audit_index_behind_records") == 0
     told = [record.getMessage() for record in caplog.records if "the index can" in record.getMessage()]
     assert [("cannot" in line) for line in told] == [True, False]
 
@@ -179,13 +182,13 @@ async def test_nodes_share_a_database(engine: AsyncEngine, tmp_path: Path) -> No
 
 async def test_it_goes_on_behind_a_record_that_was_changed(engine: AsyncEngine, root: Path, opened: Opened) -> None:
     """It is not believed; the next one is."""
-    writer, metrics = opened(), Metrics()
+    writer, metrics = opened(), CollectorRegistry()
     write(writer, accepted("a"), accepted("b"), accepted("c"))
     path = segment(writer.slot.directory, 1)
     path.write_bytes(path.read_bytes().replace(b'"id":"b"', b'"id":"x"'))
-    await caught_up(Follower(engine, root, [Index()], metrics))
+    await caught_up(Follower(engine, root, [Index()], AuditMetrics(metrics)))
     assert [name for name, _ in await rows(engine)] == ["a", "c"]
-    assert metrics.registry.get_sample_value("gateway_audit_index_holes_total") == 1
+    assert metrics.get_sample_value("gateway_audit_index_holes_total") == 1
 
 
 async def test_it_goes_on_behind_a_segment_that_is_gone(
@@ -246,12 +249,30 @@ async def test_a_log_whose_begin_was_dropped_is_read_from_there(
 
 async def test_a_record_of_another_version_is_passed_over(engine: AsyncEngine, root: Path, opened: Opened) -> None:
     """It is counted, and the others are taken."""
-    writer, metrics = opened(), Metrics()
+    writer, metrics = opened(), CollectorRegistry()
     writer.append(b'{"t":"of tomorrow","at":1}', encode(accepted("a")))
     writer.sync()
-    await caught_up(Follower(engine, root, [Index()], metrics))
+    await caught_up(Follower(engine, root, [Index()], AuditMetrics(metrics)))
     assert await rows(engine) == [("a", None)]
-    assert metrics.registry.get_sample_value("gateway_audit_index_holes_total") == 1
+    assert metrics.get_sample_value("gateway_audit_index_holes_total") == 1
+
+
+async def test_a_writer_that_cannot_be_read_holds_up_no_other(engine: AsyncEngine, root: Path, opened: Opened) -> None:
+    """It is told of, and taken up as soon as it can be read."""
+    one, two = opened(), opened()
+    write(one, accepted("a"))
+    write(two, accepted("b"))
+    path = segment(one.slot.directory, 1)
+    aside = path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    following = Follower(engine, root, [Index()])
+    with pytest.raises(Unreadable, match=one.slot.name):
+        await following.step()
+    assert await rows(engine) == [("b", None)]
+    path.rmdir()
+    aside.rename(path)
+    await caught_up(following)
+    assert await rows(engine) == [("b", None), ("a", None)]
 
 
 CHILD = """
@@ -305,3 +326,29 @@ def test_a_sink_is_what_the_door_asks_for() -> None:
     """The index fits the port."""
     sink: Sink = Index()
     assert sink
+
+
+async def test_lost_connections_are_made_anew(
+    engine: AsyncEngine, root: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database server that is started again ends them all."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no connections to lose")
+    monkeypatch.setattr(follower, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(follower, "LOOK_SECONDS", 0.01)
+    writer, ended = opened(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    running = asyncio.create_task(Follower(engine, root, [Index()]).run())
+    other = create_async_engine(engine.url)
+    for i in range(5):
+        write(writer, accepted(f"t{i}"), finished(f"t{i}"))
+        async with other.connect() as connection:
+            await connection.execute(text(f"{ended} AND datname = current_database()"))
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while len(await rows(other)) < 5:
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await other.dispose()
+    await engine.dispose()
+    assert await rows(engine) == [(f"t{i}", "ok") for i in range(5)]
