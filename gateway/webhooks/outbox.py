@@ -85,30 +85,30 @@ class Outbox:
 
         What concerns one person goes in order: the next one waits until the one before is delivered or given up.
         """
-        table, before = deliveries, deliveries.alias("before")
-        earlier = select(before.c.number).where(
-            before.c.hook == table.c.hook,
-            before.c.person == table.c.person,
-            before.c.status == PENDING,
-            before.c.number < table.c.number,
+        table = deliveries
+        # One pass over what waits. A subquery for what comes before each row was run 10 000 times by PostgreSQL where
+        # it had no statistics yet: 19 s.
+        place = func.row_number().over(partition_by=table.c.person, order_by=table.c.number).label("place")
+        waits = select(table.c.number, table.c.attempts, table.c.next_at, table.c.claimed_until, place)
+        first = waits.where(table.c.hook == hook, table.c.status == PENDING).subquery()
+        due = select(first.c.number, first.c.attempts).where(
+            first.c.place == 1, first.c.next_at <= now, first.c.claimed_until < now
         )
-        free = [table.c.hook == hook, table.c.status == PENDING, table.c.claimed_until < now]
-        due = select(table).where(*free, table.c.next_at <= now, ~earlier.exists())
         async with self.engine.connect() as connection:
-            found = (await connection.execute(due.order_by(table.c.next_at, table.c.number).limit(most))).mappings()
-            rows = list(found)
-        return [claimed for row in rows if (claimed := await self._claimed(row, now)) is not None]
+            found = await connection.execute(due.order_by(first.c.next_at, first.c.number).limit(most))
+            rows = [(row[0], row[1]) for row in found]
+        return [claimed for row in rows if (claimed := await self._claimed(*row, now)) is not None]
 
-    async def _claimed(self, row: RowMapping, now: int) -> Claimed | None:
-        table, attempts, until = deliveries, row["attempts"] + 1, now + CLAIM_SECONDS
-        free = (table.c.number == row["number"]) & (table.c.status == PENDING) & (table.c.claimed_until < now)
-        take = update(table).where(free, table.c.attempts == row["attempts"])
+    async def _claimed(self, number: int, attempts: int, now: int) -> Claimed | None:
+        table, until = deliveries, now + CLAIM_SECONDS
+        free = (table.c.number == number) & (table.c.status == PENDING) & (table.c.claimed_until < now)
+        take = update(table).where(free, table.c.attempts == attempts)
         async with self.engine.begin() as connection:
-            taken = await connection.execute(take.values(claimed_until=until, attempts=attempts))
-        if not taken.rowcount:
-            return None
-        body = row["body"].encode()
-        return Claimed(row["number"], row["event_id"], body, attempts, row["give_up_at"], until)
+            taken = await connection.execute(take.values(claimed_until=until, attempts=attempts + 1))
+            if not taken.rowcount:
+                return None
+            row = (await connection.execute(select(table).where(table.c.number == number))).mappings().one()
+        return Claimed(number, row["event_id"], row["body"].encode(), row["attempts"], row["give_up_at"], until)
 
     async def delivered(self, one: Claimed, now: int) -> None:
         """Know that the receiver has it, whoever brought it."""

@@ -26,6 +26,5 @@ deliveries = Table(
     Column("last_error", Text, nullable=False),
     UniqueConstraint("event_id", "hook"),
     Index("ix_webhook_deliveries_due", "hook", "status", "next_at"),
-    Index("ix_webhook_deliveries_person", "hook", "person", "status"),
     sqlite_autoincrement=True,
 )

@@ -85,7 +85,6 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_webhook_deliveries_due", "webhook_deliveries", ["hook", "status", "next_at"])
-    op.create_index("ix_webhook_deliveries_person", "webhook_deliveries", ["hook", "person", "status"])
 
 
 def downgrade() -> None:
