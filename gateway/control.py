@@ -80,7 +80,8 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
-        await publisher.follow(board.KEYS, store)
+        people = await open_people(settings, engine, redis, publisher, writer)
+        await publisher.follow(board.KEYS, store)  # behind the bans: who knows the keys answers
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)

@@ -28,7 +28,7 @@ from gateway.people.tables import people_aliases, people_changes
 from gateway.state.sql import alone
 from policies.strikes import UNTIL_LIFTED
 
-CHUNK = 200
+CHUNK = 100
 """Aliases that are entered in one transaction."""
 
 

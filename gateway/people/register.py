@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Table, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway.people.directory import packed
 from gateway.people.tables import people_aliases, people_bans, people_changes, people_exemptions
 
 TABLES: dict[str, Table] = {"ban": people_bans, "exempt": people_exemptions}
@@ -35,7 +36,8 @@ class Register:
         async with self.engine.connect() as connection:
             aliases = (await connection.execute(select(people_aliases.c.alias, people_aliases.c.person))).all()
             found = {kind: await _untils(connection, table, now) for kind, table in TABLES.items()}
-        return {"aliases": {row.alias: row.person for row in aliases}, "bans": found["ban"], "exempt": found["exempt"]}
+        pairs = packed({row.alias: row.person for row in aliases})
+        return {"aliases": pairs, "bans": found["ban"], "exempt": found["exempt"]}
 
 
 async def _untils(connection: AsyncConnection, table: Table, now: int) -> dict[str, dict[str, int]]:

@@ -23,7 +23,7 @@ from gateway.people.tables import people, people_aliases
 from keywords.cells import guarded
 from policies.strikes import BY_HAND, IN_A_DAY, IN_A_ROW, UNTIL_LIFTED, Rule, State, day_of
 
-CHUNK = 500
+CHUNK = 200
 """People that are read in one go."""
 MOST_PAST = 100
 """Bans, or exemptions, of one person that are shown."""

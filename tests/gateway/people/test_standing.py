@@ -5,7 +5,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from gateway.people.directory import Directory, person_id
+from gateway.people.directory import Directory, packed, person_id
 from gateway.people.ledger import Ledger
 from gateway.people.standing import NOBODY, PENDING, Kept, Uncounted
 from gateway.people.watch import Watch
@@ -63,7 +63,8 @@ async def test_with_strikes_off_bans_hold() -> None:
     found = await standings.check(ANN, time.time())
     assert (found.id, found.counted, found.closed_until) == (ann, False, None)
     assert await standings.check(None, time.time()) is NOBODY
-    standings.directory.take({"aliases": {ann: "main"}, "bans": {"main": {"until": 100}}})
+    bob = person_id("t", "bob")
+    standings.directory.take({"aliases": packed({ann: bob}), "bans": {bob: {"until": 100}}})
     banned = await standings.check(ANN, 99)
-    assert (banned.id, banned.banned, banned.closed_until) == ("main", True, 100_000)
+    assert (banned.id, banned.banned, banned.closed_until) == (bob, True, 100_000)
     assert (await standings.check(ANN, 100)).closed_until is None
