@@ -24,17 +24,20 @@ from backends.errors import StartFailed
 from backends.replica import Replica
 from gateway import banner, embedded
 from gateway.admin.app import create_app
+from gateway.admin.recorder import Chained
 from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin_store import AdminKeys
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import Exporter, signer
 from gateway.audit.retention import Retention
-from gateway.audit.writer import closed, open_writer
-from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.audit.writer import Writer, closed, open_writer
+from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.logs import configure
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
+from gateway.proxies import Proxies
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
@@ -148,10 +151,13 @@ async def open_keywords(
 
 
 @contextlib.asynccontextmanager
-async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
-    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it."""
+async def records(settings: Settings, redis: "Redis") -> AsyncIterator[Writer]:
+    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it.
+
+    The block gets this process's writer.
+    """
     root, secret = settings.data_dir / "audit", settings.audit.signing_key
-    writer = open_writer(root, "control")
+    writer = open_writer(root, "control", power=settings.audit.durability == "power")
     signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
     if signing is None:
         raise AuditUnavailable("there is no key to sign its heads with")
@@ -165,7 +171,7 @@ async def records(settings: Settings, redis: "Redis") -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))
-            yield
+            yield writer
     finally:
         await closed(writer)
 
@@ -174,7 +180,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
-    async with sql.opened(settings) as engine, records(settings, redis):
+    async with sql.opened(settings) as engine, records(settings, redis) as writer:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
@@ -182,13 +188,17 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)
+        services = AdminServices(
+            store, admins, redis, keywords, records=Chained(writer), proxies=Proxies(settings.trusted_proxies)
+        )
         config = uvicorn.Config(
-            create_app(AdminServices(keys=store, admins=admins, redis=redis, keywords=keywords)),
+            create_app(services),
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # uvicorn's own would believe everybody on this machine
             timeout_graceful_shutdown=5,
         )
         server = Server(config)

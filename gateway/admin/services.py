@@ -1,15 +1,18 @@
 """What the admin API works on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.key_store import AdminKeys, KeyStore
+from gateway.admin.recorder import Records, Unrecorded
+from gateway.admin_store import AdminKeys
+from gateway.key_store import KeyStore
 from gateway.keyword_store import KeywordStore
 from gateway.keyword_trials import Trials
 from gateway.keyword_versions import KeywordVersions
+from gateway.proxies import Proxies
 from gateway.settings import Keywords
 
 
@@ -39,3 +42,6 @@ class AdminServices:
     admins: AdminKeys
     redis: "Redis"
     keywords: KeywordServices
+    records: Records = field(default_factory=Unrecorded)
+    """Where goes what admins do; the control process puts it into its chain of the audit log."""
+    proxies: Proxies = field(default_factory=Proxies)
