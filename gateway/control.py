@@ -33,7 +33,9 @@ from gateway.audit.retention import Retention
 from gateway.audit.writer import Writer, closed, open_writer
 from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
+from gateway.library_age import told
 from gateway.logs import configure
+from gateway.metrics import LibraryMetrics
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
@@ -206,6 +208,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         async with (
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
+            running(asyncio.create_task(told(keywords.versions, LibraryMetrics()))),
             running(asyncio.create_task(replicas.run())),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):
