@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ FIELD_BYTES = 1_024
 """Of one field as JSON; a longer one is on record by its length and digest."""
 MOST_BYTES = 4_096
 """Of all details of a request as JSON."""
+MOST_FIELDS = 100
 LONGEST_NAME = 64
 HIDDEN = "•••"
 _SECRET = re.compile(r"(?:^|[_-])(?:secret|password|passwd|token|api_?key|authorization|credentials?)$", re.IGNORECASE)
@@ -22,35 +24,33 @@ def details(
     """Return what a request says: `body`, `query`, `idempotency_key`; what is empty is left out."""
     found: dict[str, Any] = {}
     if query:
-        found["query"] = _fields(_without_secrets(dict(query)))
+        found["query"] = fields(dict(query))
     if body:
-        fields = _object(body) if "json" in content_type else None
-        found["body"] = _fields(fields) if fields is not None else _digest(body)
+        found["body"] = _said(body) if "json" in content_type else _digest(body)
     if idempotency_key:
         found["idempotency_key"] = _bounded(idempotency_key)
     return found if _size(found) <= MOST_BYTES else {name: _bounded(value) for name, value in found.items()}
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
+def _said(body: bytes) -> dict[str, Any]:
     try:
-        found = _without_secrets(msgspec.json.decode(body))
+        said = msgspec.json.decode(body)
+        return fields(said) if isinstance(said, dict) else _digest(body)
     except (msgspec.DecodeError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+        return _digest(body)
 
 
-def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return as many fields as there is room for, and how many more there are."""
+def fields(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what *said* says without its secrets: as much as there is room for, and how many fields more there are."""
     found: dict[str, Any] = {}
-    left, more = MOST_BYTES - FIELD_BYTES, 0
-    for name, value in fields.items():
-        kept = _bounded(value)
+    left = MOST_BYTES - FIELD_BYTES
+    for name, value in islice(said.items(), MOST_FIELDS):
+        kept = _bounded(HIDDEN if _SECRET.search(name) else _without_secrets(value))
         size = _size({name: kept})
-        if len(name) > LONGEST_NAME or size > left:
-            more += 1
-            continue
-        found[name] = kept
-        left -= size
+        if len(name) <= LONGEST_NAME and size <= left:
+            found[name] = kept
+            left -= size
+    more = len(said) - len(found)
     return {**found, "…": more} if more else found
 
 
