@@ -1,7 +1,6 @@
 """`gateway audit …`: the audit log from the shell, on the machine that holds the data."""
 
 import argparse
-import getpass
 import json
 import sys
 import time
@@ -15,6 +14,7 @@ from gateway.audit.retention import start
 from gateway.audit.segments import read, settled
 from gateway.audit.verify import Report, verify
 from gateway.audit.writer import open_writer
+from gateway.cli_record import who
 from gateway.settings import Settings, load
 
 
@@ -88,8 +88,7 @@ def _show(settings: Settings, arguments: argparse.Namespace) -> int:
     root = settings.data_dir / "audit"
     writer = open_writer(root, "cli")
     try:
-        who = getpass.getuser()
-        record = Admin(at=time.time_ns() // 1_000_000, admin=who, action="audit.show", target=arguments.id)
+        record = Admin(at=time.time_ns() // 1_000_000, admin=who(), action="audit.show", target=arguments.id)
         writer.append(encode(record))
     finally:
         writer.close()

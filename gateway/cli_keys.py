@@ -201,12 +201,13 @@ def line(record: dict[str, Any], at: int) -> str:
         ", ".join(record["models"]) or "all models",
     ]
     if expires is not None:
-        words.append(f"{'expires' if expires > at else 'expired'} {_date(expires)}")
+        words.append(f"{'expires' if expires > at else 'expired'} {date(expires)}")
     if old is not None and old > at and record["disabled_at"] is None:
-        words.append(f"its old secret works until {_date(old)}")
+        words.append(f"its old secret works until {date(old)}")
     text = "  ".join(words)
     return f"{text}\n  secret: {record['secret']}" if "secret" in record else text
 
 
-def _date(moment: int) -> str:
+def date(moment: int) -> str:
+    """Return a Unix time as a person reads it."""
     return datetime.fromtimestamp(min(moment, LATEST), UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -5,7 +5,6 @@ Everything is done in the database. What is published there, a running gateway t
 
 import argparse
 import asyncio
-import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 from gateway.admin.services import KeywordServices
 from gateway.cli_keys import EXIT_USAGE, check_data
 from gateway.cli_keywords_lines import LINES
+from gateway.cli_record import who
 from gateway.keyword_bulk import remove_source
 from gateway.keyword_fields import EntryChanges, File, NewEntry, Reasons, Removal, Search, faults_of
 from gateway.keyword_files import Format, take_in, written
@@ -191,10 +191,6 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
         return await WORK[arguments.what](services, arguments)
 
 
-def _by() -> str:
-    return f"shell:{getpass.getuser()}"
-
-
 def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the fields that the command line names, by the rules of the REST API. Raises ValidationError."""
     given = {name: value for name, value in vars(arguments).items() if name in shape.model_fields}
@@ -207,7 +203,7 @@ async def _list(services: KeywordServices, arguments: argparse.Namespace) -> Any
 
 
 async def _add(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    entry = Entry(**{"id": 0, **_sent(NewEntry, arguments), "added_by": _by()})
+    entry = Entry(**{"id": 0, **_sent(NewEntry, arguments), "added_by": who()})
     record = await services.store.create(entry)
     return {**record, "warnings": warnings(entry), "would_have_hit": await services.trials.would_have_hit(entry)}
 
@@ -232,7 +228,7 @@ async def _import(services: KeywordServices, arguments: argparse.Namespace) -> A
     given = File.model_validate({"name": file.name, **{name: getattr(arguments, name) for name in IMPORTED}})
     try:
         data = await asyncio.to_thread(file.read_bytes)
-        return await take_in(services.store, data, **given.model_dump(), by=_by())
+        return await take_in(services.store, data, **given.model_dump(), by=who())
     except OSError as error:
         raise EntryInvalid("file", f"{file}: {error.strerror}") from None
     except EntryInvalid as error:  # REST's names for it
@@ -257,7 +253,7 @@ async def _export(services: KeywordServices, arguments: argparse.Namespace) -> A
 
 async def _freeze(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     Reasons(note=arguments.note)
-    return await services.versions.freeze(await services.store.entries(), arguments.note, _by())
+    return await services.versions.freeze(await services.store.entries(), arguments.note, who())
 
 
 async def _versions(services: KeywordServices, arguments: argparse.Namespace) -> Any:
@@ -268,12 +264,12 @@ async def _versions(services: KeywordServices, arguments: argparse.Namespace) ->
 
 async def _publish(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     Reasons(why=arguments.why)
-    return await services.versions.publish(arguments.n, arguments.why, _by(), arguments.canary_minutes)
+    return await services.versions.publish(arguments.n, arguments.why, who(), arguments.canary_minutes)
 
 
 async def _rollback(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     Reasons(why=arguments.why)
-    return await services.versions.rollback(arguments.why, _by())
+    return await services.versions.rollback(arguments.why, who())
 
 
 async def _diff(services: KeywordServices, arguments: argparse.Namespace) -> Any:

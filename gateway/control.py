@@ -19,14 +19,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from backends.deployment import Deployment, check
 from gateway import banner, embedded
 from gateway.admin.app import create_app
+from gateway.admin.recorder import Chained
 from gateway.admin.services import AdminServices, KeywordServices
 from gateway.admin.staff import add_staff
+from gateway.admin_store import AdminKeys
 from gateway.audit.errors import AuditUnavailable
 from gateway.books import kept
-from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
+from gateway.library_age import told
 from gateway.logs import configure
+from gateway.metrics import LibraryMetrics
 from gateway.parent import end_within, leave, tie_as_told
+from gateway.proxies import Proxies
 from gateway.replicas import Replicas, show_progress
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
@@ -80,12 +85,20 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
-        people = await open_people(settings, engine, redis, publisher, writer)
-        await publisher.follow(board.KEYS, store)  # behind the bans: who knows the keys answers
+        await publisher.follow(board.KEYS, store)  # behind the bans, of `kept`: who knows the keys answers
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)
-        services = AdminServices(store, admins, redis, keywords, people=books.people, audit=books.audit)
+        services = AdminServices(
+            store,
+            admins,
+            redis,
+            keywords,
+            people=books.people,
+            audit=books.audit,
+            records=Chained(books.writer),
+            proxies=Proxies(settings.trusted_proxies),
+        )
         app = create_app(services)
         add_staff(app, books.staff.review)
         config = uvicorn.Config(
@@ -95,6 +108,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # uvicorn's own would believe everybody on this machine
             timeout_graceful_shutdown=5,
         )
         server = Server(config)
@@ -102,6 +116,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         async with (
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
+            running(asyncio.create_task(told(keywords.versions, LibraryMetrics()))),
             running(asyncio.create_task(replicas.run())),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):

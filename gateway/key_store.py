@@ -10,14 +10,13 @@ from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway.admin_store import FIRST, AdminKeys
 from gateway.keys import DEFAULT_TENANT, Publish, digest, mask, new_secret, now, ring_entry
 from gateway.settings import Settings
-from gateway.state.sql import admin_keys, client_keys, key_changes, retired_keys
+from gateway.state.sql import client_keys, key_changes, retired_keys
 
 log = logging.getLogger(__name__)
 
-FIRST = "first"
-"""Name of the keys that the gateway makes for itself at its first start."""
 CHANGEABLE = (
     "name",
     "tenant",
@@ -196,36 +195,6 @@ def _check_label(values: Mapping[str, Any]) -> None:
 
 async def _count_change(connection: AsyncConnection) -> None:
     await connection.execute(update(key_changes).values(number=key_changes.c.number + 1))
-
-
-class AdminKeys:
-    """The keys of the admin API."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-
-    async def name_of(self, secret: str) -> str | None:
-        """Return the name of the admin whose key this is, or None."""
-        query = select(admin_keys.c.name).where(
-            admin_keys.c.digest == digest(secret), admin_keys.c.disabled_at.is_(None)
-        )
-        async with self.engine.connect() as connection:
-            return (await connection.execute(query)).scalar()
-
-    async def assert_first(self, secret: str | None) -> str | None:
-        """Have at least one key; a *secret* that is given replaces the first one. Return a secret that was made."""
-        async with self.engine.begin() as connection:
-            first = (await connection.execute(select(admin_keys).where(admin_keys.c.name == FIRST))).mappings().first()
-            if first is not None and (secret is None or first["digest"] == digest(secret)):
-                return None
-            made = secret or new_secret()
-            values = {"digest": digest(made), "disabled_at": None}
-            if first is not None:
-                await connection.execute(update(admin_keys).where(admin_keys.c.name == FIRST).values(values))
-            else:
-                new = {"id": f"adm_{secrets.token_hex(8)}", "name": FIRST, "created_at": now(), **values}
-                await connection.execute(insert(admin_keys).values(new))
-        return made if secret is None else None
 
 
 async def ensure_first_keys(store: KeyStore, admins: AdminKeys, settings: Settings) -> dict[str, str]:

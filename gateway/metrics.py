@@ -25,6 +25,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 INTER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5)
 ADDED = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5)
 
+NAMING = frozenset({"chat", "completion"})
+"""Routes whose callers are to say who is speaking."""
 MOST_TOKENS = 10**9
 """Of one turn; an engine may report any number, negative ones and such as no float holds, too."""
 
@@ -110,6 +112,21 @@ class AuditMetrics:
         )
 
 
+class LibraryMetrics:
+    """What the control process tells of the keyword library.
+
+    Without a *registry* they are nobody's but the scrape's, where processes share a directory.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.live_since = Gauge(
+            "gateway_keywords_live_timestamp_seconds",
+            "when the version of the keyword library that is live was frozen, in Unix time; 0: it is not known yet",
+            registry=registry or CollectorRegistry(),
+            multiprocess_mode="livemax",
+        )
+
+
 class Metrics:
     """The metrics of one worker process."""
 
@@ -158,6 +175,22 @@ class Metrics:
             ("where", "live", "canary"),
             registry=registry,
         )
+        self.library = LibraryMetrics(registry)
+        self.identified = Counter(
+            "gateway_identified_turns",
+            "chats and completions by whether they named a person (`yes`, `no`)",
+            ("key", "identified"),
+            registry=registry,
+        )
+        self.strike_events = Counter(
+            "gateway_strike_events",
+            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
+            " `suspended_daily`, `pending` (counted later, from the audit log)",
+            ("event",),
+            registry=registry,
+        )
+        self._identified: dict[tuple[str, str], int] = {}
+        self._strike_events: dict[str, int] = {}
         self._canary_verdicts: dict[tuple[str, str, str], int] = {}
         self._keyword_hits: dict[tuple[str, str, str], int] = {}
         self._replicas: dict[str, ReplicaNumbers] = {}
@@ -175,6 +208,11 @@ class Metrics:
         """Count a turn that has ended."""
         labels = (turn.route, turn.model, turn.caller.label, turn.outcome.value)
         self._turns[labels] = self._turns.get(labels, 0) + 1
+        if turn.model and turn.route in NAMING:
+            named = (labels[2], "yes" if turn.user else "no")
+            self._identified[named] = self._identified.get(named, 0) + 1
+        if turn.strike is not None and turn.strike.event:
+            self._strike_events[turn.strike.event] = self._strike_events.get(turn.strike.event, 0) + 1
         if not turn.replica:
             return
         numbers = self.replica(turn.model, turn.replica)
@@ -202,6 +240,12 @@ class Metrics:
         turns, self._turns = self._turns, {}
         for labels, count in turns.items():
             self.requests.labels(*labels).inc(count)
+        identified, self._identified = self._identified, {}
+        for key, count in identified.items():
+            self.identified.labels(*key).inc(count)
+        events, self._strike_events = self._strike_events, {}
+        for event, count in events.items():
+            self.strike_events.labels(event).inc(count)
         for found, count in self._keyword_hits.items():
             self.keyword_hits.labels(*found).inc(count)
         self._keyword_hits.clear()

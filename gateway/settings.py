@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     WrapValidator,
@@ -163,6 +164,8 @@ class Settings(BaseSettings):
     """The first client key; none: one is made and printed once."""
     metrics_public: bool = True
     """Whether ``/metrics`` is also answered on the client port."""
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Proxies whose word on a client's address (X-Forwarded-For, X-Real-IP) is taken, as networks; none: nobody's."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     labels: Labels = Labels()

@@ -16,6 +16,7 @@ from gateway.app import App
 from gateway.audit.errors import AuditUnavailable
 from gateway.logs import configure
 from gateway.parent import end_within, leave, tie_as_told
+from gateway.proxies import Proxies
 from gateway.relay.front import Front, Shared
 from gateway.serve import worker_stop_seconds
 from gateway.services import Services, open_services
@@ -72,7 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def serving(services: Services, sock: socket.socket) -> AsyncIterator[Shared]:
     """Serve on *sock* within the block; at its end running turns get `drain_seconds`, then a word, then nothing."""
     settings = services.settings
-    shared = Shared(App(services), settings.limits, settings.timeouts)
+    shared = Shared(App(services), settings.limits, settings.timeouts, Proxies(settings.trusted_proxies))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Front(shared), sock=sock, backlog=BACKLOG)
     sweeper = asyncio.create_task(_sweep(shared))

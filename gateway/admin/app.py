@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,18 +10,17 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
-from gateway.admin import aliases, audit, keys, keyword_versions, keywords, people
+from gateway.admin import admins, aliases, audit, docs, keys, keyword_versions, keywords, people
+from gateway.admin.gate import Gate
 from gateway.admin.services import AdminServices
+from gateway.admin_store import AdminNameTaken, LastAdmin, UnknownAdmin
 from gateway.key_store import AgreementMissing, NameTaken, UnknownKey
-from gateway.keys import MissingKey, WrongKey
 from gateway.keyword_files import MOST_BYTES
 from gateway.keyword_trials import REFUSALS
 from gateway.problems import INTERNAL, Problem, invalid, of
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/docs", "/openapi.json", "/healthz", "/metrics"})
-"""What needs no key: it says nothing of this installation but its health."""
 MOST_NAMED = 5
 """Fields that one error names."""
 BODY_BYTES = 32 * 1024 * 1024
@@ -30,35 +28,28 @@ BODY_BYTES = 32 * 1024 * 1024
 
 def create_app(services: AdminServices) -> FastAPI:
     """Return the application."""
-    app = FastAPI(title="Safety Gateway admin", redoc_url=None)
+    app = FastAPI(title="Safety Gateway admin", description=docs.DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.services = services
+    app.include_router(admins.router)
     app.include_router(keys.router, dependencies=[])
     app.include_router(keywords.router)
     app.include_router(keyword_versions.router)
-    if services.people is not None:
-        app.include_router(people.router)
-        app.include_router(aliases.router)
+    app.include_router(people.router)
+    app.include_router(aliases.router)
     app.include_router(audit.router)
-    app.middleware("http")(_guard)
-    for kind in (
-        Problem,
-        NameTaken,
-        UnknownKey,
-        *REFUSALS,
-        *people.REFUSALS,
-        RequestValidationError,
-        HTTPException,
-        Exception,
-    ):
+    app.add_middleware(Gate, answer_error=_answer_error, bound=BODY_BYTES, bounds={keywords.IMPORT_PATH: MOST_BYTES})
+    refusals = (*REFUSALS, *people.REFUSALS)
+    for kind in (Problem, LastAdmin, *KEY_PROBLEMS, *refusals, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
-    _describe_security(app)
+    app.include_router(docs.router)
+    _describe(app)
     return app
 
 
-def _describe_security(app: FastAPI) -> None:
-    """Have the documentation page ask for the key; `_guard` is what checks it."""
+def _describe(app: FastAPI) -> None:
+    """Have the documentation page ask for the key, and say which role each route needs; `Gate` is what checks both."""
     bearer = HTTPBearer(auto_error=False).model.model_dump(mode="json", exclude_none=True, by_alias=True)
     made = app.openapi
 
@@ -66,6 +57,7 @@ def _describe_security(app: FastAPI) -> None:
         document = made()
         document.setdefault("components", {})["securitySchemes"] = {"AdminKey": bearer}
         document["security"] = [{"AdminKey": []}]
+        docs.name_roles(document)
         return document
 
     setattr(app, "openapi", openapi)  # noqa: B010 - FastAPI's documented way to change the document
@@ -75,37 +67,10 @@ KEY_PROBLEMS: dict[type[Exception], tuple[int, str, str]] = {
     UnknownKey: (404, "id", "not_found"),
     NameTaken: (409, "name", "conflict"),
     AgreementMissing: (400, "label_agreement", "agreement_missing"),
+    UnknownAdmin: (404, "id", "not_found"),
+    AdminNameTaken: (409, "name", "conflict"),
 }
-"""Status, parameter and code of what the key store refuses."""
-
-
-async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Let nobody in without an admin key, whatever the route, and no body above the bound."""
-    if request.url.path in OPEN_PATHS:
-        return await call(request)
-    try:
-        request.state.admin = await _admin(request)
-        bound = MOST_BYTES if request.url.path == keywords.IMPORT_PATH else BODY_BYTES
-        _check_length(request.headers.get("content-length", "0"), bound)
-        return await call(request)
-    except Exception as error:  # noqa: BLE001 - the one table knows what each becomes
-        return await _answer_error(request, error)
-
-
-def _check_length(length: str, bound: int) -> None:
-    if not length.isdigit() or int(length) > bound:
-        raise invalid(f"The body has more than {bound} bytes.", code="body_too_large")
-
-
-async def _admin(request: Request) -> str:
-    scheme, _, secret = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
-        raise MissingKey
-    services: AdminServices = request.app.state.services
-    name = await services.admins.name_of(secret.strip())
-    if name is None:
-        raise WrongKey(secret.strip())
-    return name
+"""Status, parameter and code of what the stores of keys refuse."""
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
@@ -118,18 +83,24 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 def _problem(request: Request, error: Exception) -> Problem:
     match error:
-        case UnknownKey() | NameTaken() | AgreementMissing():
-            status, param, code = KEY_PROBLEMS[type(error)]
-            return Problem(status, str(error), param=param, code=code)
-        case _ if isinstance(error, REFUSALS):
-            return keywords.problem(error)
-        case _ if isinstance(error, people.REFUSALS):
-            return people.problem(error)
         case RequestValidationError():
             return _misshaped(request, error)
         case HTTPException():
             return _no_route(request, error)
-    return _database_away(error) or of(error)
+    return _refused(error) or _database_away(error) or of(error)
+
+
+def _refused(error: Exception) -> Problem | None:
+    """Return what a store refuses, as the client reads it."""
+    if type(error) in KEY_PROBLEMS:
+        status, param, code = KEY_PROBLEMS[type(error)]
+        return Problem(status, str(error), param=param, code=code)
+    if isinstance(error, LastAdmin):
+        return Problem(409, str(error), param=error.field, code="last_admin")
+    for kinds, problem in ((REFUSALS, keywords.problem), (people.REFUSALS, people.problem)):
+        if isinstance(error, kinds):
+            return problem(error)
+    return None
 
 
 def _database_away(error: Exception) -> Problem | None:

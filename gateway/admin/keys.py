@@ -21,7 +21,8 @@ def services(request: Request) -> AdminServices:
     return found
 
 
-async def _once(request: Request, response: Response, key: str | None, asked: Any, work: Any) -> Any:
+async def answer_once(request: Request, response: Response, key: str | None, asked: Any, work: Any) -> Any:
+    """Do *work* once for an Idempotency-Key, as `once` says; tell the client of a repeat."""
     answer, repeated = await once(services(request).redis, request.state.admin, key, asked, work)
     if repeated:
         response.headers["Idempotent-Replayed"] = "true"
@@ -37,7 +38,7 @@ async def create(request: Request, response: Response, fields: NewKey, key: Idem
         record, secret = await store.create(fields.model_dump(exclude_none=True))
         return {**record, "secret": secret}, record
 
-    answer: dict[str, Any] = await _once(request, response, key, ["create", fields.model_dump()], work)
+    answer: dict[str, Any] = await answer_once(request, response, key, ["create", fields.model_dump()], work)
     return answer
 
 
@@ -81,7 +82,7 @@ async def rotate(
         return {**record, "secret": secret}, record
 
     asked = ["rotate", key_id, rotation.model_dump()]
-    answer: dict[str, Any] = await _once(request, response, key, asked, work)
+    answer: dict[str, Any] = await answer_once(request, response, key, asked, work)
     return answer
 
 

@@ -26,6 +26,13 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/admin/keywords", tags=["keywords"])
 
 IMPORT_PATH = "/admin/keywords/import"
+ANY_FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""What the documentation page asks for: the body is read as it comes."""
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="The last id of the page before.")]
@@ -138,7 +145,7 @@ async def delete(request: Request, entry_id: Id) -> dict[str, Any]:
     return {"id": entry_id, "deleted": True}
 
 
-@router.post("/import")
+@router.post("/import", openapi_extra=ANY_FILE)
 async def import_file(
     request: Request, response: Response, file: Annotated[File, Query()], key: IdempotencyKey = None
 ) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """What the admin API works on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.audit_services import AuditServices
+from gateway.admin.recorder import Records, Unrecorded
+from gateway.admin_store import AdminKeys
 from gateway.audit.log import Chain
-from gateway.key_store import AdminKeys, KeyStore
+from gateway.key_store import KeyStore
 from gateway.keys import Publish
 from gateway.keyword_store import KeywordStore
 from gateway.keyword_trials import Trials
@@ -18,6 +20,7 @@ from gateway.people.ledger import Ledger
 from gateway.people.measures import People
 from gateway.people.register import Register
 from gateway.people.roster import Roster
+from gateway.proxies import Proxies
 from gateway.settings import Keywords
 
 
@@ -66,6 +69,9 @@ class AdminServices:
     redis: "Redis"
     keywords: KeywordServices
     people: PeopleServices | None = None
-    """Without them there are no routes for people."""
+    """None: as in a test of something else."""
     audit: AuditServices | None = None
-    """None: the log is not kept, as in a test of something else."""
+    """None: as `people`."""
+    records: Records = field(default_factory=Unrecorded)
+    """Where goes what admins do; the control process puts it into its chain of the audit log."""
+    proxies: Proxies = field(default_factory=Proxies)

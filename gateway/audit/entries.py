@@ -168,12 +168,21 @@ class Applied(Record, frozen=True, omit_defaults=True, tag="applied", kw_only=Tr
 
 
 class Admin(Record, frozen=True, omit_defaults=True, tag="admin", kw_only=True):
-    """What an admin did, or read."""
+    """What an admin did, or read. A change has two: one before it is carried out, one that says how it ended."""
 
     admin: str
+    """Name of the admin; ``shell:`` and the user of the operating system; empty: nobody who is known."""
     action: str
     target: str = ""
     details: dict[str, Any] = {}
+    id: str = ""
+    """Joins the two records."""
+    role: str = ""
+    address: str = ""
+    outcome: str = ""
+    """``ok``, ``failed`` or ``denied``; empty: it is about to be carried out, or was only read."""
+    status: int = 0
+    """HTTP status of the answer; 0: it did not come by HTTP, or is not answered yet."""
 
 
 class Appeal(Record, frozen=True, omit_defaults=True, tag="appeal", kw_only=True):

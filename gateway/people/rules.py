@@ -41,6 +41,8 @@ class Strikes(BaseModel):
     state_away: Literal["open", "closed"] = "open"
     """With the state server away: `open` answers all but those who are known to be suspended and counts later,
     `closed` answers nobody whose standing cannot be read."""
+    suspended_status: Literal[200, 400, 403, 429] = 200
+    """How a suspended person is told so: 200 as an ordinary answer, else as an error of this status."""
     contact: Annotated[str, Field(min_length=1, max_length=200)] = "请联系管理员申诉"
     """Where a suspended person can complain; the end of the sentence that they read."""
 

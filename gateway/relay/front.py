@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from backends.sockets import Writer
 from gateway import problems
 from gateway.problems import Problem, invalid
+from gateway.proxies import Proxies
 from gateway.relay.message import HttpReply, Incoming, head
 from gateway.relay.request_parser import RequestParser
 from gateway.settings import Limits, Timeouts
@@ -49,6 +50,7 @@ class Shared:
     application: Application
     limits: Limits
     timeouts: Timeouts
+    proxies: Proxies = field(default_factory=Proxies)
     connections: set["Front"] = field(default_factory=set)
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     """Running turns; a turn may outlive its connection by the moment in which it is put on record."""
@@ -87,7 +89,7 @@ class Front(asyncio.Protocol):
         self.shared = shared
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.parser = RequestParser(self, shared.limits)
+        self.parser = RequestParser(self, shared.limits, proxied=bool(shared.proxies))
         self.gone = False
         self.address = ""
         self.task: asyncio.Task[None] | None = None
@@ -239,6 +241,11 @@ class Front(asyncio.Protocol):
 
     # from request to answer
 
+    def address_of(self, incoming: Incoming) -> str:
+        if incoming.forwarded is None and incoming.real is None:
+            return self.address
+        return self.shared.proxies.client(self.address, _text(incoming.forwarded), _text(incoming.real))
+
     def _answer(self, incoming: Incoming) -> None:
         self.last = self.last or not incoming.keep_alive
         self._reply = HttpReply(self, incoming)
@@ -285,3 +292,7 @@ class Front(asyncio.Protocol):
         """Wait until the client reads again; returns at once while it does, and when it has gone."""
         if self._drained is not None and not self.gone:
             await self._drained
+
+
+def _text(header: bytes | None) -> str | None:
+    return header.decode("latin-1") if header is not None else None

@@ -26,6 +26,10 @@ class Incoming:
     """Connection, as it came."""
     coding: bytes | None = None
     """Transfer-Encoding, as it came."""
+    forwarded: bytes | None = None
+    """X-Forwarded-For, where proxies are trusted."""
+    real: bytes | None = None
+    """X-Real-IP, likewise."""
     expects: bool = False
     keep_alive: bool = True
     chunks_allowed: bool = True
@@ -51,12 +55,13 @@ class Wire(Protocol):
 
     gone: bool
     """Whether the client has left."""
-    address: str
-    """Of the client, or of the proxy that it came by."""
     last: bool
     """Whether the connection ends with this reply."""
     stuck_since: float
     """When the client stopped reading; 0: it reads."""
+
+    def address_of(self, incoming: Incoming) -> str:
+        """Return from where a request comes: the client, or the last proxy that is not trusted."""
 
     def send(self, data: bytes) -> None:
         """Write to the client, if it is still there."""
@@ -88,7 +93,7 @@ class HttpReply:
     @property
     def address(self) -> str:
         """From where it was asked for."""
-        return self._front.address
+        return self._front.address_of(self._incoming)
 
     @property
     def client_gone(self) -> bool:

@@ -35,6 +35,8 @@ WANTED = {
     )
 }
 """The headers that anybody asks for."""
+PROXIED = WANTED | {name: name.decode() for name in (b"x-forwarded-for", b"x-real-ip")}
+"""The same where proxies of ours say who the client is."""
 _HOST = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
@@ -69,12 +71,13 @@ class RequestParser:
         "_parser",
         "_resumed",
         "_sink",
+        "_wanted",
         "begun",
         "ended",
         "incoming",
     )
 
-    def __init__(self, sink: Sink, limits: Limits) -> None:
+    def __init__(self, sink: Sink, limits: Limits, *, proxied: bool = False) -> None:
         self.incoming: Incoming | None = None
         """The request whose body has not come to its end."""
         self.begun = False
@@ -83,6 +86,7 @@ class RequestParser:
         """Whether the client has said that no request follows; what it sends nevertheless is not read."""
         self._sink = sink
         self._limits = limits
+        self._wanted = PROXIED if proxied else WANTED
         self._parser = httptools.HttpRequestParser(self)
         self._declined: Incoming | None = None
         self._declines = 0
@@ -161,11 +165,11 @@ class RequestParser:
         self._building.target += url
         self._header_bytes += len(url)
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: C901 - one line a header
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: C901, PLR0912 - one line a header
         if self.incoming is not None:
             return  # a trailer, which must not pass for a header (RFC 9110, 6.5.1)
         self._header_bytes += len(name) + len(value) + 4
-        wanted = WANTED.get(name.lower())
+        wanted = self._wanted.get(name.lower())
         if wanted is None:
             return
         if self._header_bytes > self._limits.header_bytes:  # before lists of many headers are put together
@@ -187,6 +191,10 @@ class RequestParser:
             incoming.once = value
         elif wanted == "transfer-encoding":
             incoming.coding = _listed(incoming.coding, value)
+        elif wanted == "x-forwarded-for":
+            incoming.forwarded = _listed(incoming.forwarded, value)
+        elif wanted == "x-real-ip":
+            incoming.real = value
         else:
             incoming.expects = value.lower() == b"100-continue"
 

@@ -141,12 +141,13 @@ def _suspension(turn: Turn, stages: Stages) -> str:
 
 
 async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, text: str) -> None:
-    """Say *text* as an ordinary answer; where no text can be the answer, as an error."""
+    """Say *text* as an ordinary answer; as an error where no text can be the answer, or the settings want one."""
+    status = stages.strikes.suspended_status
     if not turn.accepted:
         await stages.audit.accepted(turn)
+    if turn.outcome is Outcome.SUSPENDED and not (status == 200 and request.route.generates):
+        raise Problem(400 if status == 200 else status, text, param="user", code="suspended")
     if not request.route.generates:
-        if turn.outcome is Outcome.SUSPENDED:
-            raise Problem(400, text, param="user", code="suspended")
         raise Problem(400, text, param="input", code="content_filter")
     turn.finish_reason = "content_filter"
     await stages.finished(turn)

@@ -87,6 +87,11 @@ admin_keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
+    Column("role", String(16), nullable=False),
+    Column("prefix", String(32), nullable=False),
+    Column("created_by", String(80), nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used", BigInteger),
 )
 
 keyword_entries = Table(

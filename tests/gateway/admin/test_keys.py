@@ -17,7 +17,8 @@ from sqlalchemy import text
 from gateway import idempotency, keys
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices
-from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.admin_store import AdminKeys
+from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keys import KeyRing
 from gateway.settings import Settings
 from gateway.state import board, sql
@@ -386,7 +387,10 @@ async def test_another_given_client_key_leaves_the_first(admin: Admin, tmp_path:
     await ensure_first_keys(admin.store, admin.admins, settings)
     assert admin.accepts("sk-client-0123456789")
     assert admin.accepts("sk-another-0123456789")
-    assert (None, "first") == (await admin.admins.name_of(ADMIN), await admin.admins.name_of("adm-another-0123456789"))
+    assert (None, ("first", "admin", False)) == (
+        await admin.admins.find(ADMIN),
+        await admin.admins.find("adm-another-0123456789"),
+    )
 
 
 async def test_a_database_that_cannot_be_opened_names_its_setting(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices
-from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.admin_store import AdminKeys
+from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.settings import Keywords, Settings
 from gateway.state import sql
 

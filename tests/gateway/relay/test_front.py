@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import worker
+from gateway.audit.record import Turn
 from gateway.relay.front import PIPELINED, PIPELINED_AT_ONCE, TURNED_AWAY
 from gateway.settings import Limits, Settings
 from tests.fakes import SSE, FakeEngine, Hang, Pause, Send, answer, chunk, delta, event, head, whole_chat
@@ -423,3 +424,44 @@ def test_connections_are_no_more_than_descriptors_allow(caplog: pytest.LogCaptur
     assert 1 == len(caplog.messages)
     assert 100 == worker.fitted(Limits(connections=100), 1024).connections
     assert 1 == worker.fitted(Limits(), 100).connections
+
+
+class Addresses:
+    """Notes from where turns come."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def accepted(self, turn: Turn) -> None:
+        self.seen.append(turn.address)
+        turn.accepted = True
+
+    async def judged(self, turn: Turn) -> None:
+        """Nobody is refused here."""
+
+    async def finished(self, turn: Turn) -> None:
+        """Nobody asks."""
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "address"),
+    [
+        ([], b"x-forwarded-for: 192.0.2.7\r\nx-real-ip: 192.0.2.8\r\n", "127.0.0.1"),
+        (["127.0.0.0/8"], b"", "127.0.0.1"),
+        (["127.0.0.0/8"], b"X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\n", "192.0.2.7"),
+        (["127.0.0.0/8"], b"x-forwarded-for: 6.6.6.6\r\nx-forwarded-for: 192.0.2.7\r\n", "192.0.2.7"),
+        (["127.0.0.0/8"], b"x-real-ip: 192.0.2.8\r\n", "192.0.2.8"),
+        (["127.0.0.0/8"], b"x-real-ip: \xff\xfe\r\n", "127.0.0.1"),
+        (["10.0.0.0/8"], b"x-forwarded-for: 192.0.2.7\r\n", "127.0.0.1"),
+    ],
+)
+async def test_the_address_behind_a_proxy(
+    settings: Settings, engine: FakeEngine, trusted: list[str], headers: bytes, address: str
+) -> None:
+    """Only the word of trusted proxies is taken; each request of a connection has its own."""
+    async with running(Settings(**{**dict(settings), "trusted_proxies": trusted})) as gateway:
+        gateway.services.pool.update([endpoint(engine.port)])
+        audit = Addresses()
+        gateway.set_stages(audit=audit)
+        await asyncio.wait_for(gateway.raw(whole(headers=headers) + whole(headers=CLOSE)), 8)
+    assert audit.seen == [address, "127.0.0.1"]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from backends.endpoint import ReplicaState
 from gateway.audit.entries import Strike
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import Outcome, Turn
+from gateway.people.rules import Strikes
 from gateway.people.standing import Standing
 from gateway.relay.identity import Person
 from policies.input_policy import Open
@@ -496,6 +497,9 @@ async def test_the_judge_lets_pass(gateway: Running, body: Any) -> None:
     assert counts.recorded == [("p1", False)]
 
 
+EMBED = ("/v1/embeddings", {"model": ALIAS, "input": "x", "user": "u"})
+
+
 async def test_a_suspended_person_reaches_no_engine(gateway: Running, engine: FakeEngine) -> None:
     """A suspended person reads so, whatever they ask."""
     gateway.set_stages(standings=Counts(Standing("p1", counted=True, state=State(why=1), closed_until=UNTIL_LIFTED)))
@@ -511,6 +515,22 @@ async def test_a_suspended_person_embeds_nothing(gateway: Running, engine: FakeE
     gateway.set_stages(standings=Counts(standing), audit=log)
     response = await post(gateway, {"model": ALIAS, "input": "x", "user": "u"}, "/v1/embeddings")
     assert ([], 400, "suspended") == (engine.received, response.status_code, response.json()["error"]["code"])
+    assert [outcome for _, outcome in log.records] == [Outcome.SUSPENDED, Outcome.SUSPENDED]
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+@pytest.mark.parametrize(("path", "body"), [("/v1/chat/completions", ASK), ("/v1/chat/completions", STREAM), EMBED])
+async def test_a_suspension_may_be_an_error(
+    gateway: Running, engine: FakeEngine, status: Literal[400, 403, 429], path: str, body: Any
+) -> None:
+    """Where the settings want one: whole, also where a stream was asked for, and with the same words."""
+    log = Log()
+    standing = Standing("p1", counted=True, state=State(why=1), closed_until=UNTIL_LIFTED)
+    gateway.set_stages(standings=Counts(standing), audit=log, strikes=Strikes(suspended_status=status))
+    response = await post(gateway, body, path)
+    error = response.json()["error"]
+    assert ([], status, "suspended", "user") == (engine.received, response.status_code, error["code"], error["param"])
+    assert "暂停" in error["message"]
     assert [outcome for _, outcome in log.records] == [Outcome.SUSPENDED, Outcome.SUSPENDED]
 
 

@@ -1,0 +1,99 @@
+"""What is changed from the shell, on record: before it is done, and how it ended."""
+
+import argparse
+import contextlib
+import getpass
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.admin.details import fields
+from gateway.admin.recorder import Action
+from gateway.audit.entries import encode
+from gateway.audit.record import new_id
+from gateway.audit.writer import open_writer
+from gateway.cli_keys import check_data
+from gateway.settings import Settings, load
+
+CHANGES = {
+    "keys": frozenset({"create", "change", "rotate", "disable", "enable"}),
+    "admins": frozenset({"create", "change", "rotate", "disable", "enable"}),
+    "keywords": frozenset({"add", "change", "remove", "import", "freeze", "publish", "rollback", "calibrate"}),
+    "strikes": frozenset({"rebuild"}),
+}
+"""Commands and their actions that change something; the others of them only read."""
+FIRST_COMMANDS = {("keys", "create"), ("strikes", "rebuild")}
+"""Those that need no database to be there before them."""
+UNSAID = {"run", "command", "action", "what", "json"}
+"""Arguments that are no fields."""
+TARGETS = ("id", "n", "name", "term", "source")
+"""Arguments that say what it is done to; the first that is given counts."""
+
+
+def who() -> str:
+    """Return who is at the shell, as records and `added_by` have it."""
+    try:
+        return f"shell:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"shell:{os.getuid()}"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out a command; return its exit status.
+
+    One that changes something is on record before: where it cannot be, `AuditUnavailable` is raised and nothing done.
+    """
+    command, action = arguments.command, str(getattr(arguments, "action", getattr(arguments, "what", "")))
+    work: Callable[[argparse.Namespace], int] = arguments.run
+    if action not in CHANGES.get(command, ()):
+        return int(work(arguments))
+    settings = load()
+    if (command, action) not in FIRST_COMMANDS:
+        check_data(settings)
+    with _recorded(settings, f"{command} {action}", arguments) as ended:
+        status = int(work(arguments))
+        ended(status == 0)
+        return status
+
+
+@contextlib.contextmanager
+def _recorded(settings: Settings, name: str, arguments: argparse.Namespace) -> Iterator[Callable[[bool], None]]:
+    """Record *name* before the block and how it ended after it; what the block says not, it failed."""
+    given = vars(arguments)
+    target = next((str(given[name]) for name in TARGETS if given.get(name) is not None), "")
+    action = Action(new_id(), name, target[:200], admin=who())
+    outcome = "failed"
+
+    def ended(well: bool) -> None:
+        nonlocal outcome
+        outcome = "ok" if well else "failed"
+
+    writer = open_writer(settings.data_dir / "audit", "cli")
+    try:
+        writer.append(encode(action.record(details=_details(given))))
+        try:
+            yield ended
+        finally:
+            writer.append(encode(action.record(outcome)))
+    finally:
+        writer.close()
+
+
+def _details(given: dict[str, Any]) -> dict[str, Any]:
+    return fields({name: _plain(value) for name, value in given.items() if name not in UNSAID})
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can say; a file by name, size and digest."""
+    if not isinstance(value, Path):
+        return msgspec.to_builtins(value)
+    try:
+        with value.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"name": value.name, "bytes": file.tell(), "sha256": digest}
+    except OSError:
+        return {"name": value.name}
