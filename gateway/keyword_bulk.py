@@ -13,6 +13,7 @@ from gateway.keyword_store import (
     CHANGEABLE,
     CHUNK,
     STRICT,
+    UNMEASURED,
     EntryInvalid,
     KeywordStore,
     Origin,
@@ -87,7 +88,7 @@ def _add(merged: Merged, row: RowMapping, place: Place, force: str | None) -> No
     try:
         new = changed(old, place, force)
         if force is None and row["origin"] == Origin.IMPORT and new.benign_hits != old.benign_hits:
-            demand_measured(new, new.action, row["benign_texts"])
+            demand_measured(new, new.action)
     except EntryInvalid as error:
         reason = "; ".join(f"{name}: {text}" for name, text in error.faults)
         merged.refused.append(Rejected(place.line, old.term, reason))
@@ -109,9 +110,9 @@ def changed(old: Entry, place: Place, force: str | None) -> Entry:
         values["action"] = old.action
     new = replace(old, **values)
     if force is not None and "benign_hits" in place.stated:
-        new = replace(new, benign_hits=place.asked.benign_hits)
+        new = replace(new, benign_hits=place.asked.benign_hits, benign_texts=place.asked.benign_texts)
     elif not no_wider(new, old):
-        new = replace(new, benign_hits=None)  # what was measured was another entry
+        new = replace(new, **UNMEASURED)  # what was measured was another entry
     if raised and force is not None:
         new = replace(new, note=f"{new.note}\nforced: {force}".strip())
     if new != old:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.keyword_bulk import change_all, compare
-from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, check
+from gateway.keyword_store import UNMEASURED, EntryInvalid, KeywordStore, Origin, check
 from keywords import importers
 from keywords.entry import Action, Entry, Match
 from keywords.importers import Imported, Place, Rejected
@@ -90,7 +90,7 @@ def _usable(found: Imported, keep_actions: str | None) -> tuple[list[tuple[Entry
 
 def _as_entered(entry: Entry, keep_actions: str | None) -> Entry:
     if keep_actions is None:  # what a stranger's file claims was measured on a stranger's texts
-        return replace(entry, id=0, benign_hits=None)
+        return replace(entry, id=0, **UNMEASURED)
     if entry.action in {Action.BLOCK, Action.JUDGE}:
         return replace(entry, id=0, note=f"{entry.note}\nforced: {keep_actions}".strip())
     return replace(entry, id=0)

@@ -68,7 +68,7 @@ async def store_actions(
             return None
         if row["origin"] == Origin.IMPORT:
             try:
-                demand_measured(entry_of(row), action, row["benign_texts"])
+                demand_measured(entry_of(row), action)
             except EntryInvalid:
                 if force is None:
                     return None

@@ -29,7 +29,10 @@ CHUNK = 1_000
 """Rows that are written or read before others get their turn."""
 STRICT = frozenset({Action.BLOCK, Action.JUDGE, Action.MASK})
 """What an imported entry may do only once it is known what else it hits."""
-CHANGEABLE = frozenset(field.name for field in fields(Entry)) - {"id", "added_by", "benign_hits"}
+MEASURED = ("benign_hits", "benign_texts")
+"""What a measurement says of an entry, and nobody else."""
+UNMEASURED: Mapping[str, None] = dict.fromkeys(MEASURED)
+CHANGEABLE = frozenset(field.name for field in fields(Entry)) - {"id", "added_by", *MEASURED}
 LINE = "\n"
 """Around each tag, so that one can be searched for."""
 
@@ -120,6 +123,7 @@ def entry_of(row: RowMapping) -> Entry:
         **{
             **{field.name: row[field.name] for field in fields(Entry) if field.name != "id"},
             "id": row["number"],
+            "benign_texts": row["benign_texts"] if row["benign_hits"] is not None else None,
             "action": Action(row["action"]),
             "match": Match(row["match"]),
             "direction": Direction(row["direction"]),
@@ -141,16 +145,12 @@ def values_of(entry: Entry) -> dict[str, Any]:
 def shown(row: RowMapping) -> dict[str, Any]:
     """Return what people see of a stored entry."""
     document: dict[str, Any] = msgspec.to_builtins(entry_of(row))
-    texts = row["benign_texts"] if row["benign_hits"] is not None else None
     stamps = {name: row[name] for name in ("origin", "created_at", "updated_at")}
-    return {**document, "benign_texts": texts, **stamps}
+    return {**document, **stamps}
 
 
-def demand_measured(entry: Entry, action: Action, texts: int | None = None) -> None:
-    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*.
-
-    *texts*: how many harmless ones it was measured on; None: nobody knows.
-    """
+def demand_measured(entry: Entry, action: Action) -> None:
+    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*."""
     if action not in STRICT:
         return
     if entry.benign_hits is None:
@@ -160,6 +160,7 @@ def demand_measured(entry: Entry, action: Action, texts: int | None = None) -> N
         raise EntryInvalid(
             "action", f"`{action.value}`: the entry hits {entry.benign_hits} harmless texts; or use `force`"
         )
+    texts = entry.benign_texts
     if (texts or 0) < FEWEST_TEXTS:
         known = f"{texts} harmless texts" if texts is not None else "an unknown number of texts"
         text = f"was measured on {known}, which are fewer than {FEWEST_TEXTS}: calibrate on more, or use `force`"
@@ -209,11 +210,11 @@ class KeywordStore:
         old = entry_of(row)
         new = replace(old, **{name: changes[name] for name in CHANGEABLE if name in changes})
         if not no_wider(new, old):
-            new = replace(new, benign_hits=None)  # what was measured was another entry
+            new = replace(new, **UNMEASURED)  # what was measured was another entry
         if force is not None:
             new = replace(new, note=f"{new.note}\nforced: {force}".strip())
         elif row["origin"] == Origin.IMPORT and (new.action is not old.action or new.benign_hits != old.benign_hits):
-            demand_measured(new, new.action, row["benign_texts"])
+            demand_measured(new, new.action)
         await asyncio.to_thread(check, new)
         return await self._update(row, values_of(new))
 

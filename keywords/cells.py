@@ -13,7 +13,7 @@ SHOWN = 80
 COLUMNS = tuple(field.name for field in fields(Entry))
 
 _ENUMS: Mapping[str, type[StrEnum]] = {"action": Action, "match": Match, "direction": Direction, "boundary": Boundary}
-_NUMBERS = frozenset({"severity", "within", "reviewed_at", "expires_at", "benign_hits"})
+_NUMBERS = frozenset({"severity", "within", "reviewed_at", "expires_at", "benign_hits", "benign_texts"})
 _LISTS = frozenset({"exceptions", "tags"})
 _WHOLE = re.compile(r"(-?[0-9]{1,15})(?:\.0+)?")
 _GUARDED = re.compile(r"'*(?:[=+\-@\t\r]|\s*$)")

@@ -82,7 +82,8 @@ class Entry:
 
     *severity* 1 (slight) to 3 (grave). *mask*: what stands in its place, a single character for each of the term's.
     *within*: characters in which the parts of a combination must stand. Times are Unix seconds.
-    *benign_hits*: harmless texts that it hit when it was last measured; None: never measured.
+    *benign_hits*: harmless texts that it hit when it was last measured; None: never measured. *benign_texts*: how many
+    texts that was measured on; None: nobody knows.
     """
 
     id: int
@@ -104,6 +105,7 @@ class Entry:
     reviewed_at: int | None = None
     expires_at: int | None = None
     benign_hits: int | None = None
+    benign_texts: int | None = None
 
     @property
     def squeezed(self) -> bool:
@@ -162,10 +164,12 @@ def _record_faults(entry: Entry) -> Iterator[tuple[str, str]]:
             yield name, f"has more than {most} characters"
     if len(entry.tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in entry.tags):
         yield "tags", f"at most {MOST_TAGS} of {LONGEST_TAG} characters"
-    for name in ("reviewed_at", "expires_at", "benign_hits"):
+    for name in ("reviewed_at", "expires_at", "benign_hits", "benign_texts"):
         value = getattr(entry, name)
         if value is not None and not 0 <= value <= LARGEST:
             yield name, f"must lie between 0 and {LARGEST}"
+    if entry.benign_texts is not None and (entry.benign_hits is None or entry.benign_hits > entry.benign_texts):
+        yield "benign_texts", "must be the number of texts in which `benign_hits` were counted"
 
 
 def _term_faults(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.keyword_bulk import change_all, compare, remove_source
 from gateway.keyword_files import Format, take_in, written
-from gateway.keyword_store import EntryInvalid, KeywordStore, Origin
+from gateway.keyword_store import UNMEASURED, EntryInvalid, KeywordStore, Origin
 from gateway.settings import Settings
 from gateway.state import sql
 from keywords.entry import Action, Boundary, Direction, Entry, Match
@@ -20,6 +20,7 @@ ENTRIES = [
     Entry(
         id=0, term="毒药", risk="A1d", severity=3, action=Action.BLOCK, boundary=Boundary.NONE, exceptions=("毒药|片",),
         tags=("甲", "b c"), licence="MIT", note="why\nnot", added_by="me", reviewed_at=1, expires_at=2, benign_hits=0,
+        benign_texts=7_100,
     ),
     Entry(id=0, term="=1+1 x", risk="A2a", action=Action.MASK, direction=Direction.OUT, mask="", added_by="me"),
     Entry(id=0, term="a.+b", risk="A1a", match=Match.REGEX, direction=Direction.IN, source="s", added_by="me"),
@@ -50,12 +51,13 @@ async def test_what_was_exported_is_imported_again(store: KeywordStore, form: Fo
     for mine, found in zip(ENTRIES, await store.entries(), strict=True):
         wish = f" wanted: {mine.action}" if mine.action is not Action.OBSERVE else ""
         expected = dataclasses.replace(
-            mine, id=found.id, action=Action.OBSERVE, benign_hits=None, note=(mine.note + wish).strip()
+            mine, id=found.id, action=Action.OBSERVE, note=(mine.note + wish).strip(), **UNMEASURED
         )
         assert expected == found
         await store.delete(found.id)
     await enter(store, data, f"a.{form}", keep_actions="our own")
-    assert [e.action for e in ENTRIES] == [found.action for found in await store.entries()]
+    kept = [(found.action, found.benign_hits, found.benign_texts) for found in await store.entries()]
+    assert [(mine.action, mine.benign_hits, mine.benign_texts) for mine in ENTRIES] == kept
     again = b"".join(written(await store.entries(), form))
     assert (0, 0, 4, 0, 0, 0) == counts(await enter(store, again, f"a.{form}", update=True, keep_actions="again"))
 
