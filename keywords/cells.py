@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from keywords.entry import Action, Boundary, Direction, Entry, Match
@@ -20,6 +20,17 @@ _GUARDED = re.compile(r"'*(?:[=+\-@\t\r]|\s*$)")
 """What a spreadsheet would run, or a blank that means something; and what already has its apostrophe."""
 
 
+class Wordless(Enum):
+    """What a line is that says no word; the value is the name of its count."""
+
+    BLANK = "blank"
+    COMMENT = "comments"
+    HEADER = "header"
+    """Names the columns."""
+    CONTINUED = "continued"
+    """Belongs to the record that began on a line before."""
+
+
 class Row(NamedTuple):
     """What stands on a line, counted from 1: the cells by column, or the reason why there are none.
 
@@ -28,7 +39,7 @@ class Row(NamedTuple):
 
     line: int
     text: str
-    cells: Mapping[str, str | None] | str
+    cells: Mapping[str, str | None] | str | Wordless
 
 
 def cell_of(value: object) -> str:

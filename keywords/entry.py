@@ -1,7 +1,7 @@
 """One entry of the keyword library, and what may be entered."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from keywords.folding import SPACED, SQUEEZED, has_ideographs
@@ -19,6 +19,8 @@ MOST_EXCEPTIONS = 200
 MOST_PARTS = 5
 WIDEST = 500
 """Characters within which the parts of a combination may be asked for."""
+MEASURED = ("benign_hits", "benign_texts")
+"""Fields that a measurement sets, and nobody else."""
 LARGEST = 253_402_300_799
 """The last second of the year 9999; no count is larger."""
 PART_SIGN = "&"
@@ -120,6 +122,10 @@ class Entry:
     def folded(self, text: str) -> str:
         """Return *text* in the fold in which this entry is looked for."""
         return (SQUEEZED if self.squeezed else SPACED).text(text).strip()
+
+    def unmeasured(self) -> "Entry":
+        """Return the entry as it is before it is measured."""
+        return replace(self, benign_hits=None, benign_texts=None)
 
     def alive(self, now: float) -> bool:
         """Return whether the entry has not expired at *now* (Unix seconds)."""

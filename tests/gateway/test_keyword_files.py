@@ -1,5 +1,6 @@
 """Files into the draft and out of it, and what is done to many entries at once, over a real database."""
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator
@@ -8,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.keyword_bulk import change_all, compare, remove_source
+from gateway.keyword_bulk import remove_source
 from gateway.keyword_files import Format, take_in, written
-from gateway.keyword_store import UNMEASURED, EntryInvalid, KeywordStore, Origin
+from gateway.keyword_store import EntryInvalid, KeywordStore, Origin
 from gateway.settings import Settings
 from gateway.state import sql
 from keywords.entry import Action, Boundary, Direction, Entry, Match
@@ -51,7 +52,7 @@ async def test_what_was_exported_is_imported_again(store: KeywordStore, form: Fo
     for mine, found in zip(ENTRIES, await store.entries(), strict=True):
         wish = f" wanted: {mine.action}" if mine.action is not Action.OBSERVE else ""
         expected = dataclasses.replace(
-            mine, id=found.id, action=Action.OBSERVE, note=(mine.note + wish).strip(), **UNMEASURED
+            mine.unmeasured(), id=found.id, action=Action.OBSERVE, note=(mine.note + wish).strip()
         )
         assert expected == found
         await store.delete(found.id)
@@ -129,13 +130,17 @@ async def test_a_file_that_is_no_list_is_named(store: KeywordStore, name: str, d
 
 
 async def test_what_somebody_changes_meanwhile_stays(store: KeywordStore) -> None:
-    """An update is made of what was compared; who was quicker wins."""
-    made = await store.create(Entry(id=0, term="毒药", risk="A1d"))
-    found = read("term,risk\n毒药,A1f\n".encode(), name="a.csv", risk="A1a")
-    merged = await compare(store, zip(found.entries, found.places, strict=True), None)
-    await store.change(made["id"], {"risk": "A2a"})
-    assert 0 == await change_all(store, merged.changed)
-    assert "A2a" == (await store.entries())[0].risk
+    """An update is made of what is there when it is written, whoever was quicker."""
+    made = [await store.create(Entry(id=0, term=f"毒药{number}号", risk="A1d")) for number in range(40)]
+    rows = "term,risk\n" + "".join(f"毒药{number}号,A1f\n" for number in range(40))
+
+    async def edit() -> None:
+        for record in made:
+            await store.change(record["id"], {"severity": 3}, by="somebody")
+
+    done, _ = await asyncio.gather(enter(store, rows, update=True), edit())
+    assert 40 == done["updated"]
+    assert {("A1f", 3)} == {(found.risk, found.severity) for found in await store.entries()}
 
 
 async def test_a_source_is_removed_as_a_whole(store: KeywordStore) -> None:
