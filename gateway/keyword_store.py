@@ -222,8 +222,18 @@ class KeywordStore:
                 raise UnknownEntry(f"There is no entry {number}.")
             await log.record(connection, [log.one(old, None, Edit(by))])
 
-    async def add_all(self, entries: Sequence[Entry], origin: Origin) -> tuple[int, list[Entry]]:
-        """Enter many, all or none; return how many were new, and those that the draft had already."""
+    async def tell(self, row: dict[str, Any]) -> None:
+        """Have *row* stand in the log of changes."""
+        async with self.engine.begin() as connection:
+            await log.record(connection, [row])
+
+    async def add_all(
+        self, entries: Sequence[Entry], origin: Origin, edit: Edit | None = None
+    ) -> tuple[int, list[Entry]]:
+        """Enter many, all or none; return how many were new, and those that the draft had already.
+
+        *edit*: who mined them; None: they come with the gateway, and are no change.
+        """
         keyed = await asyncio.to_thread(lambda: [(key_of(entry), entry) for entry in entries])
         async with self.engine.begin() as connection:
             known = set((await connection.execute(select(table.key))).scalars())
@@ -233,6 +243,8 @@ class KeywordStore:
             for start in range(0, len(fresh), CHUNK):
                 rows = [new_row(entry, origin) for entry in fresh[start : start + CHUNK]]
                 await connection.execute(insert(keyword_entries), rows)
+            if fresh and edit is not None:
+                await log.record(connection, [log.many(log.Kind.MINED, len(fresh), edit)])
         return len(fresh), taken
 
     async def entries(self) -> tuple[Entry, ...]:

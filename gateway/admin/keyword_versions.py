@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
+from gateway.keyword_changes import Edit
 from gateway.keyword_fields import LARGEST_ID, Reason
 from gateway.keyword_trials import DRAFT, LIVE
 from gateway.keyword_versions import LONGEST_CANARY_MINUTES, UnknownVersion, differences
@@ -188,7 +189,7 @@ async def calibrate(
 
     async def work() -> dict[str, Any]:
         return await keywords(request).trials.calibrate(
-            how.texts, how.inducing, apply=how.apply, mine=how.mine, force=how.force
+            how.texts, how.inducing, apply=how.apply, mine=how.mine, edit=Edit(request.state.admin, how.force or "")
         )
 
     asked = ["keywords.calibrate", how.model_dump()]

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +29,8 @@ ENTRIES = [
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[KeywordStore]:
-    async with sql.opened(Settings(data_dir=tmp_path)) as engine:
+async def store(database: Settings) -> AsyncIterator[KeywordStore]:
+    async with sql.opened(database) as engine:
         yield KeywordStore(engine)
 
 
