@@ -5,6 +5,7 @@ Owns the replicas and the admin API, and publishes what the workers have to know
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -111,6 +112,8 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             proxy_headers=False,  # uvicorn's own would believe everybody on this machine
             timeout_graceful_shutdown=5,
         )
+        gc.collect()
+        gc.freeze()  # a pass over all that was imported and set up would hold the loop for 60 ms, again and again
         server = Server(config)
         server.obey_signals(control_stop_seconds(settings))
         async with (

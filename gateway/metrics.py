@@ -127,6 +127,25 @@ class LibraryMetrics:
         )
 
 
+class PeopleMetrics:
+    """Who names people, and what became of the rule that counts what they say."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.identified = Counter(
+            "gateway_identified_turns",
+            "chats and completions by whether they named a person (`yes`, `no`)",
+            ("key", "identified"),
+            registry=registry,
+        )
+        self.strike_events = Counter(
+            "gateway_strike_events",
+            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
+            " `suspended_daily`, `pending` (counted later, from the audit log)",
+            ("event",),
+            registry=registry,
+        )
+
+
 class Metrics:
     """The metrics of one worker process."""
 
@@ -176,19 +195,7 @@ class Metrics:
             registry=registry,
         )
         self.library = LibraryMetrics(registry)
-        self.identified = Counter(
-            "gateway_identified_turns",
-            "chats and completions by whether they named a person (`yes`, `no`)",
-            ("key", "identified"),
-            registry=registry,
-        )
-        self.strike_events = Counter(
-            "gateway_strike_events",
-            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
-            " `suspended_daily`, `pending` (counted later, from the audit log)",
-            ("event",),
-            registry=registry,
-        )
+        self.people = PeopleMetrics(registry)
         self._identified: dict[tuple[str, str], int] = {}
         self._strike_events: dict[str, int] = {}
         self._canary_verdicts: dict[tuple[str, str, str], int] = {}
@@ -242,10 +249,10 @@ class Metrics:
             self.requests.labels(*labels).inc(count)
         identified, self._identified = self._identified, {}
         for key, count in identified.items():
-            self.identified.labels(*key).inc(count)
+            self.people.identified.labels(*key).inc(count)
         events, self._strike_events = self._strike_events, {}
         for event, count in events.items():
-            self.strike_events.labels(event).inc(count)
+            self.people.strike_events.labels(event).inc(count)
         for found, count in self._keyword_hits.items():
             self.keyword_hits.labels(*found).inc(count)
         self._keyword_hits.clear()

@@ -9,6 +9,7 @@ from gateway.admin.audit import audit, searching
 from gateway.admin.audit_services import READ_TEXTS
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
+from gateway.keyword_changes import Edit
 from gateway.keyword_fields import LARGEST_ID, Reason
 from gateway.keyword_impact import MOST_TURNS
 from gateway.keyword_impact import impact as over_turns
@@ -204,7 +205,7 @@ async def calibrate(
 
     async def work() -> dict[str, Any]:
         return await keywords(request).trials.calibrate(
-            how.texts, how.inducing, apply=how.apply, mine=how.mine, force=how.force
+            how.texts, how.inducing, apply=how.apply, mine=how.mine, edit=Edit(request.state.admin, how.force or "")
         )
 
     asked = ["keywords.calibrate", how.model_dump()]

@@ -12,6 +12,7 @@ from gateway.admin_store import AdminKeys
 from gateway.audit.log import Chain
 from gateway.key_store import KeyStore
 from gateway.keys import Publish
+from gateway.keyword_changes import KeywordChanges
 from gateway.keyword_store import KeywordStore
 from gateway.keyword_trials import Trials
 from gateway.keyword_versions import KeywordVersions
@@ -26,12 +27,13 @@ from gateway.settings import Keywords
 
 @dataclass(frozen=True, slots=True)
 class KeywordServices:
-    """The draft, its versions, and trials over both; *poke* has what was released reach the workers now."""
+    """The draft and its log, its versions, and trials over both; *poke* has what was released reach the workers now."""
 
     store: KeywordStore
     versions: KeywordVersions
     trials: Trials
     poke: Callable[[], None]
+    changes: KeywordChanges
 
     @classmethod
     def over(
@@ -39,7 +41,13 @@ class KeywordServices:
     ) -> "KeywordServices":
         """Return them over one database."""
         store, versions = KeywordStore(engine), KeywordVersions(engine, settings.matcher)
-        return cls(store, versions, Trials(store, versions, settings.benign_file, settings.matcher), poke)
+        return cls(
+            store,
+            versions,
+            Trials(store, versions, settings.benign_file, settings.matcher),
+            poke,
+            KeywordChanges(engine),
+        )
 
 
 @dataclass(frozen=True, slots=True)
