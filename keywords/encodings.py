@@ -15,6 +15,8 @@ OVERLAP = 2_000
 """Characters of two windows in which the same scattered signs are read: some words of any code."""
 FEWEST_SIGNS = 8
 """Of base64: two ideographs, the shortest word."""
+AT_ONCE = 10_000
+"""Signs of base32 and base85 that are read before others get their turn, a millisecond; whole groups of both."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})\r?\n[A-Za-z0-9+/_-]{4,}+)*+")
 """Lines of at least 60 go on in the next, as in mails. Nothing behind the first run may fail, or it is tried anew."""
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?:[ ,:;\r\n-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+[0-9A-Fa-f]?")
@@ -115,18 +117,28 @@ def _unbase32(match: str) -> Iterator[tuple[int, bytes]]:
         part = token[shift:]
         part = part[: len(part) - (len(part) % 8 in {1, 3, 6})]
         if len(part) >= FEWEST_SIGNS:
-            yield shift, base64.b32decode(part + "=" * (-len(part) % 8))
+            yield from _in_parts(base64.b32decode, part + "=" * (-len(part) % 8), shift)
 
 
 def _unbase85(match: str) -> Iterator[tuple[int, bytes]]:
-    """Yield what a word may stand for in Ascii85 and in base85."""
+    """Yield what a word may stand for in base85 and in Ascii85."""
     if match.startswith("<~"):
+        match = match[2:-2]
+    elif _WORDY85.fullmatch(match):
+        return
+    for read, token in ((base64.b85decode, match), (base64.a85decode, match.replace("z", "!!!!!"))):
         with contextlib.suppress(ValueError):
-            yield 0, base64.a85decode(match, adobe=True)
-    elif not _WORDY85.fullmatch(match):
-        for read in (base64.b85decode, base64.a85decode):
-            with contextlib.suppress(ValueError):
-                yield 0, read(match)
+            yield from _in_parts(read, token, 0)
+
+
+def _in_parts(read: Callable[[str], bytes], token: str, shift: int) -> Iterator[tuple[int, bytes]]:
+    """Yield what *token* says, and nothing before that while it is read: these codes are read slowly."""
+    parts: list[bytes] = []
+    for start in range(0, len(token), AT_ONCE):
+        parts.append(read(token[start : start + AT_ONCE]))
+        if start:
+            yield shift, b""
+    yield shift, b"".join(parts)
 
 
 _CODES: tuple[tuple[str, re.Pattern[str], Reader], ...] = (

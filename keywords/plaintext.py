@@ -33,6 +33,7 @@ _AMONG_FEW = re.compile(_AMONG % (2, 12, 7))
 _AMONG_MANY = re.compile(_AMONG % (3, 16, 9))
 """Ideographs in UTF-8, a line of ASCII, some Latin words, or those in UTF-16: rare in random bytes, the shorter ones
 where the bytes are few."""
+_SHORTEST = 6
 _FEW = 1_000
 _KINDS = bytes(
     ord("h") if 0xE3 <= byte <= 0xE9 or byte == 0xEF else
@@ -63,7 +64,7 @@ def said(data: bytes, *, strict: bool = True) -> Generator[Step, None, str]:
 
 def among(data: bytes) -> list[str]:
     """Return what is text in *data* that as a whole is none, because something else stands around it or between."""
-    if not _may_have_text(data):
+    if len(data) < _SHORTEST or not _may_have_text(data):
         return []
     pattern = _AMONG_FEW if len(data) <= _FEW else _AMONG_MANY
     return [found.replace(b"\0", b"").decode() for found in pattern.findall(data)]
