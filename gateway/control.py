@@ -120,7 +120,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
             running(asyncio.create_task(told(keywords.versions, LibraryMetrics()))),
-            running(asyncio.create_task(replicas.run())),
+            replicas.running(),
             running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
         ):
             await server.serve()

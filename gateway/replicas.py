@@ -1,8 +1,10 @@
 """The engines of this machine, owned by the control process."""
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -13,6 +15,7 @@ from backends.replica import Replica
 from gateway import banner
 from gateway.settings import Settings
 from gateway.state import board
+from gateway.tasks import ended
 
 PROGRESS_SECONDS = 1.0
 
@@ -31,19 +34,23 @@ class Replicas:
             for index in range(deployment.replicas)
         ]
 
-    async def run(self) -> None:
-        """Start every replica, and publish each change until cancelled; then stop them all."""
-        starting = [asyncio.create_task(self._start(replica)) for replica in self.replicas]
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start every replica and publish each change within the block; then stop them all."""
+        tasks = [asyncio.create_task(self._start(replica)) for replica in self.replicas]
+        tasks.append(asyncio.create_task(self._follow()))
         try:
-            while True:
-                self.changed.clear()
-                await self.publish()
-                await self.changed.wait()
+            yield
         finally:
-            for task in starting:
-                task.cancel()
+            await ended(tasks)
             await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
             await self.publish()
+
+    async def _follow(self) -> None:
+        while True:
+            self.changed.clear()
+            await self.publish()
+            await self.changed.wait()
 
     async def publish(self) -> None:
         """Tell the workers what there is."""

@@ -32,6 +32,7 @@ from gateway.settings import Settings
 from gateway.state import board
 from gateway.state.redis import connect
 from gateway.state.shelf import Shelf
+from gateway.tasks import ended
 from keywords.library import Library
 from policies.canary import Beside
 from policies.input_policy import Keywords
@@ -181,10 +182,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await services.follower.start()
         yield services
     finally:
-        for task in tasks:
-            task.cancel()
+        await ended(tasks)
         await services.follower.stop()
-        await asyncio.gather(*tasks, return_exceptions=True)
         services.flush_metrics()
         services.upstream.close()
         await closed(writer)

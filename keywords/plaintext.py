@@ -73,7 +73,12 @@ def among(data: bytes) -> list[str]:
 def _may_have_text(data: bytes) -> bool:
     """Return whether a look at kinds of bytes leaves it open; a tenth of the cost of looking for texts."""
     kinds = data.translate(_KINDS)
-    return kinds.count(b"hcc") > 1 or b"pppppppppppp" in kinds.replace(b"l", b"p") or b"llllllll" in kinds or data.count(0) > 5  # noqa: PLR2004 - as the pattern
+    return (
+        kinds.count(b"hcc") > 1
+        or b"pppppppppppp" in kinds.replace(b"l", b"p")
+        or b"llllllll" in kinds
+        or data.count(0) > 5
+    )
 
 
 def _characters(data: bytes, *, strict: bool, torn: bool) -> tuple[str, bytes]:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.state.redis import lived_with
+from gateway.tasks import ended
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +188,7 @@ class Follower:
 
     async def stop(self) -> None:
         """End the following."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await ended(self.tasks)
 
     async def _refresh(self) -> None:
         async with self._one_at_a_time:

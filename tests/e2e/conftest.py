@@ -125,6 +125,7 @@ def start(folder: Path, settings: dict[str, object], **environment: str) -> Stac
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
         **environment,
     }
+    (folder / "serve.log").unlink(missing_ok=True)
     stack = Stack(_serve(folder, variables), port, admin_port, engine_port, folder, variables)
     try:
         wait_until_ready(stack, VLLM_SECONDS if "GATEWAY_TEST_VLLM_PYTHON" in os.environ else START_SECONDS)

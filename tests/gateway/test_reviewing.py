@@ -21,6 +21,7 @@ from gateway.people.seen import Seen, name_of
 from gateway.reviewing import finding, reviewing
 from gateway.settings import Settings
 from gateway.state import sql
+from gateway.tasks import ended
 from policies.strikes import Rule
 from tests.following import follow
 from tests.gateway.webhooks.conftest import SECRET, Receiver
@@ -70,8 +71,7 @@ async def test_from_an_appeal_to_the_receiver(
             await asyncio.sleep(0.01)
     assert ("upheld", "误判") == (status.status, status.answer)
     assert [b'"type":"person.upheld"' in body for _, body in receiver.got] == [True]
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await ended([task])
     server.close()
 
 

@@ -17,6 +17,7 @@ from gateway.complaints.store import Cases, Filter
 from gateway.review_metrics import ReviewMetrics
 from gateway.settings import Settings
 from gateway.state import sql
+from gateway.tasks import ended
 from tests.gateway.complaints.cases import appeal, complaint, enter
 
 
@@ -106,5 +107,4 @@ async def test_it_goes_on_whatever_happens(
             keeper.poke()
             await asyncio.sleep(0.01)
     assert ["open", None] == await statuses(redis)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await ended([task])

@@ -1,7 +1,6 @@
 """What a worker knows of people of note, from a real state server."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +8,7 @@ from redis.asyncio import Redis
 
 from gateway.people.ledger import NOTABLE, SEQUENCE, Ledger
 from gateway.people.watch import Watch
+from gateway.tasks import ended
 from policies.strikes import Rule
 from tests.gateway.conftest import eventually
 
@@ -27,9 +27,7 @@ async def watch(ledger: Ledger) -> AsyncIterator[Watch]:
     task = asyncio.create_task(found.run())
     await eventually(lambda: found.fresh)
     yield found
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await ended([task])
 
 
 async def test_a_change_is_heard_at_once(watch: Watch, ledger: Ledger) -> None:
@@ -47,7 +45,7 @@ async def test_what_was_before_is_read(ledger: Ledger) -> None:
     watch = Watch(ledger)
     task = asyncio.create_task(watch.run())
     await eventually(lambda: watch.known.get("p") is not None and watch.known["p"].state.until > 0)
-    task.cancel()
+    await ended([task])
 
 
 async def test_what_went_unheard_is_found_out(watch: Watch, redis: "Redis") -> None:

@@ -16,7 +16,7 @@ from gateway.audit.writer import Writer, open_writer
 from gateway.complaints.published import REJECTED, Board, Status
 from gateway.keys import digest
 from gateway.metrics import Metrics
-from gateway.people.directory import person_id
+from gateway.people.directory import packed, person_id
 from gateway.relay import desk as module
 from gateway.relay.desk import Desk
 from gateway.services import Services
@@ -29,6 +29,8 @@ from tests.gateway.conftest import SECRET, Running, ring_document
 OTHER = "sk-gw-other-0123456789abcdef"
 CONTENT = "0123456789abcdef01234567"
 LIBRARY = Library.build([Entry(id=7, term="禁忌配方", risk="A1d", action=Action.BLOCK)])
+
+SOMEONE = person_id("acme", "someone")
 
 
 @pytest.fixture
@@ -128,10 +130,10 @@ async def test_a_banned_person_can_appeal(desk: Running) -> None:
 
 async def test_an_alias_appeals_for_the_person(desk: Running, tmp_path: Path) -> None:
     """An appeal is of whom the name stands for."""
-    desk.services.directory.take({"aliases": {person_id("acme", "u1"): "someone"}})
+    desk.services.directory.take({"aliases": packed({person_id("acme", "u1"): SOMEONE})})
     await appeal(desk)
     [record] = recorded(tmp_path)
-    assert isinstance(record, Appeal) and record.person == "someone"
+    assert isinstance(record, Appeal) and record.person == SOMEONE
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.review_metrics import ReviewMetrics
 from gateway.settings import Settings
 from gateway.state import sql
+from gateway.tasks import ended
 from gateway.webhooks import deliverer as module
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.outbox import CLAIM_SECONDS, Outbox
@@ -112,8 +113,7 @@ async def test_one_that_hangs_holds_up_no_other(engine: AsyncEngine, hook: Webho
         while len(receiver.got) < 6:
             await asyncio.sleep(0.01)
     assert module.AT_ONCE == len(hanging.got)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await ended([task])
     server.close()
 
 
@@ -229,5 +229,4 @@ async def test_a_poke_is_heard_at_once(
     delivering.poke()
     async with asyncio.timeout(5):
         await receiver.arrived.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await ended([task])
