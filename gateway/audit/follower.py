@@ -35,8 +35,11 @@ PAUSE_SECONDS = 1.0
 """After a failure."""
 MOST_RECORDS, MOST_BYTES = 2_000, 4 << 20
 """Of one transaction."""
+FEWEST_RECORDS = 50
+SLOW_SECONDS = 5.0
+"""For a part; then the next ones are shorter, down to `FEWEST_RECORDS`."""
 COMMIT_SECONDS = 60.0
-"""For the database to take a part."""
+"""For the database to take a part; then it is tried with a shorter one."""
 
 
 class Moved(Exception):
@@ -62,8 +65,11 @@ class Part:
     """Whether it ends because it is long enough."""
 
 
-def next_part(directory: Path, cursor: Cursor, head: Head) -> Part:
-    """Return what stands behind *cursor*, up to *head*, which is safe on the disk. Blocks; raises `OSError`."""
+def next_part(directory: Path, cursor: Cursor, head: Head, most: int) -> Part:
+    """Return at most *most* records behind *cursor*, up to *head*, which is safe on the disk.
+
+    Blocks; raises `OSError`.
+    """
     part, size = Part(cursor), 0
     try:
         for row in read(directory, cursor):
@@ -74,7 +80,7 @@ def next_part(directory: Path, cursor: Cursor, head: Head) -> Part:
                 part.heard.append(Heard(directory.name, row.cursor.seq, decode(row.body)))
             except msgspec.DecodeError:
                 part.unreadable += 1
-            if len(part.heard) >= MOST_RECORDS or size >= MOST_BYTES:
+            if len(part.heard) >= most or size >= MOST_BYTES:
                 part.full = True
                 return part
     except Broken as broken:
@@ -104,6 +110,13 @@ def behind(directory: Path, broken: Broken, head: Head) -> Cursor | None:
         if seq == head.seq:
             return Cursor(last, end, seq, stored)
     return None
+
+
+def suited(most: int, seconds: float) -> int:
+    """Return how many records the next part may have, after one of *most* took so long."""
+    if seconds > SLOW_SECONDS:
+        return max(FEWEST_RECORDS, most // 4)
+    return min(MOST_RECORDS, most * 2) if seconds < SLOW_SECONDS / 4 else most
 
 
 def _ends(cursor: Cursor, head: Head) -> bool:
@@ -138,6 +151,8 @@ class Follower:
         self._cursors: dict[str, Cursor] = {}
         self._doubtful = True
         """Whether the cursors have to be read anew: what the last transaction came to is not known."""
+        self._most = MOST_RECORDS
+        """Records of a part, as many as the database takes in time."""
         self._looked = clock()
         """When the last look began that took all it saw."""
         self._holes: dict[str, int] = {}
@@ -199,20 +214,27 @@ class Follower:
             return False
         try:
             cursor = known if known is not None else await asyncio.to_thread(first_cursor, directory)
-            part = await asyncio.to_thread(next_part, directory, cursor, head)
+            part = await asyncio.to_thread(next_part, directory, cursor, head, self._most)
         except OSError as error:
             raise Unreadable(f"{name}: {error}") from error
         self._tell(name, part)
         if part.cursor == cursor:
             return False
         oldest += [one.record.at for one in part.heard[:1]]
+        began = time.monotonic()
+        try:
+            await self._commit(name, known, part)
+        finally:
+            self._most = suited(self._most, time.monotonic() - began)
+        self._cursors[name] = part.cursor
+        return part.full or part.hole is not None
+
+    async def _commit(self, writer: str, known: Cursor | None, part: Part) -> None:
         async with asyncio.timeout(COMMIT_SECONDS), self._engine.begin() as connection:
-            await _move(connection, name, known, part.cursor)
+            await _move(connection, writer, known, part.cursor)
             if part.heard:
                 for sink in self._sinks:
                     await sink.take(connection, part.heard)
-        self._cursors[name] = part.cursor
-        return part.full or part.hole is not None
 
     def _tell(self, writer: str, part: Part) -> None:
         """Log and count what cannot be read, each hole once."""

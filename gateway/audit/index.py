@@ -24,7 +24,7 @@ BEGIN, JUDGED, END = 0, 1, 2
 """Which of the rows of `audit_terms` a record's terms go into; that of a turn that is whole at once is `BEGIN`."""
 
 Item = TypeVar("Item")
-Terms = str | list[str]
+Terms = str | list[int]
 """What a turn is found by, as the database takes it."""
 
 
@@ -78,7 +78,7 @@ def prepared(heard: Sequence[Heard], *, sqlite: bool) -> Batch:
 
     def found_by(row: Row) -> Terms:
         terms = rows.terms(row)
-        return " ".join(sorted(map(grams.token, terms))) if sqlite else sorted(terms)
+        return " ".join(sorted(map(grams.token, terms))) if sqlite else sorted(map(grams.number, terms))
 
     begun: dict[str, Row] = {}
     changes: dict[str, tuple[Row, Row]] = {}

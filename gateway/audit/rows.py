@@ -14,6 +14,8 @@ KEYWORDS = "keywords."
 """Begins the name of each stage whose evidence names an entry."""
 LARGEST = 2**53
 """An engine may report any number of tokens."""
+LONGEST_ID = 18
+"""Digits of an entry's id."""
 LONGEST_USER = 512
 """Characters of a client's name for a person that are compared: longer ones fit into no index."""
 
@@ -93,9 +95,13 @@ def terms(row: Row) -> set[str]:
         if text is not None:
             found |= grams.pairs(grams.fold(text))
     for one in [*(row.get("evidence") or ()), *(row.get("observed") or ())]:
-        if one["stage"].startswith(KEYWORDS) and one["what"].isdecimal():
+        if one["stage"].startswith(KEYWORDS) and _is_id(one["what"]):
             found.add(grams.entry(one["what"]))
     return found
+
+
+def _is_id(what: str) -> bool:
+    return what.isascii() and what.isdecimal() and len(what) <= LONGEST_ID
 
 
 def event(heard: Heard) -> Row | None:

@@ -164,7 +164,7 @@ class Search:
     def _has(self, terms: set[str]) -> ColumnElement[bool]:
         """SQLite has the terms of a turn in some rows, of which one has to have them all."""
         if not self._sqlite:
-            return audit_turns.c.terms.op("@>")(sorted(terms))
+            return audit_turns.c.terms.op("@>")(sorted(map(grams.number, terms)))
         places = select(column("rowid", Integer) // PARTS).select_from(audit_terms)
         places = places.where(column(audit_terms.name).op("MATCH")(grams.match(terms)))
         return audit_turns.c.number.in_(places)

@@ -65,7 +65,7 @@ audit_turns = Table(
     Column("answer_sha256", Text),
     Column("answer_text", Text),
     Column("mark", Text),
-    Column("terms", ARRAY(Text).with_variant(JSON(none_as_null=True), "sqlite")),  # PostgreSQL's alone
+    Column("terms", ARRAY(BigInteger).with_variant(JSON(none_as_null=True), "sqlite")),  # PostgreSQL's alone
 )
 """One row a turn. Null: not known, or nothing."""
 

@@ -257,6 +257,39 @@ async def test_a_record_of_another_version_is_passed_over(engine: AsyncEngine, r
     assert metrics.get_sample_value("gateway_audit_index_holes_total") == 1
 
 
+def test_parts_are_as_long_as_the_database_takes_in_time() -> None:
+    """A slow one is not asked for the same again and again."""
+    assert follower.suited(2000, 60.0) == 500
+    assert follower.suited(100, 60.0) == follower.FEWEST_RECORDS
+    assert follower.suited(500, 3.0) == 500
+    assert follower.suited(500, 0.1) == 1000
+    assert follower.suited(2000, 0.1) == follower.MOST_RECORDS
+
+
+async def test_a_part_that_takes_too_long_is_tried_shorter(
+    engine: AsyncEngine, root: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index comes forward however slow the database is."""
+    monkeypatch.setattr(follower, "COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr(follower, "SLOW_SECONDS", 0.4)
+    monkeypatch.setattr(follower, "FEWEST_RECORDS", 1)
+    monkeypatch.setattr(follower, "MOST_RECORDS", 100)
+
+    class Slow:
+        async def take(self, connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+            del connection
+            await asyncio.sleep(0.01 * len(heard))
+
+    writer = opened()
+    write(writer, *(accepted(f"t{i}") for i in range(150)))
+    one = Follower(engine, root, [Slow(), Index()])
+    with pytest.raises(TimeoutError):
+        await one.step()
+    assert await rows(engine) == []
+    await caught_up(one)
+    assert len(await rows(engine)) == 150
+
+
 async def test_a_writer_that_cannot_be_read_holds_up_no_other(engine: AsyncEngine, root: Path, opened: Opened) -> None:
     """It is told of, and taken up as soon as it can be read."""
     one, two = opened(), opened()

@@ -29,10 +29,12 @@ def test_what_stands_far_behind_cannot_be_found() -> None:
 
 
 @pytest.mark.parametrize("pair", ['a"', "' ", "-*", "()", "\n甲", "🙂甲", "e1", "g4"])
-def test_a_token_is_letters_and_digits_of_its_own(pair: str) -> None:
+def test_a_token_is_nothing_but_a_token(pair: str) -> None:
     """Nothing in a text is syntax of the database, and no text is an entry."""
     token = grams.token(pair)
-    assert token.isalnum()
-    assert token.isascii()
+    assert token.isalnum() if token.isascii() else min(token) >= "\x80"
     assert token != grams.token(grams.entry(1))
+    assert grams.number(pair) != grams.number(pair[::-1])
+    assert 0 < grams.number(pair) < 2**63
+    assert grams.number(grams.entry(7)) == -7
     assert grams.match({pair, "甲乙"}).count(" AND ") == 1
