@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.audit.entries import Person
 from gateway.people import register
-from gateway.people.directory import person_id
+from gateway.people.directory import is_id, person_id
 from gateway.people.errors import MeasureRefused, StandingsAway
 from gateway.people.journal import LONGEST_REASON, measure, now_ms
 from gateway.people.ledger import Incomplete
@@ -194,6 +194,8 @@ class Aliases:
 
 
 async def _row(connection: AsyncConnection, alias: str) -> dict[str, Any]:
+    if not is_id(alias):
+        raise UnknownAlias(alias)
     found = await connection.execute(select(people_aliases).where(people_aliases.c.alias == alias))
     row = found.mappings().first()
     if row is None:
