@@ -217,9 +217,14 @@ def told(action: str, found: Any) -> str:
     return f"{_page(found['person'])}{later}"
 
 
+def _plain(text: str) -> str:
+    """Return a name as a terminal may show it: people choose their own."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
 def line(one: Mapping[str, Any]) -> str:
     """Return a person in one line."""
-    words = [one["id"], f"{one['tenant']}/{one['user']}" if one["user"] else "(no name)"]
+    words = [one["id"], f"{one['tenant']}/{_plain(one['user'])}" if one["user"] else "(no name)"]
     if one["alias_of"] is not None:
         words.append(f"alias of {one['alias_of']}")
     elif one["standing"] is None:
@@ -230,13 +235,13 @@ def line(one: Mapping[str, Any]) -> str:
         words.append(f"{one['standing']['row']} in a row")
     for name, held in (("banned", one["ban"]), ("exempt", one["exemption"])):
         if held is not None:
-            words.append(f"{name} {_end(held['until'])}: {held['reason']} ({held['made_by']})")
+            words.append(f"{name} {_end(held['until'])}: {_plain(held['reason'])} ({held['made_by']})")
     return "  ".join(words)
 
 
 def _page(one: Mapping[str, Any]) -> str:
     lines = [line(one)]
-    lines += [f"  also {alias['tenant']}/{alias['user']}  {alias['id']}" for alias in one["aliases"]]
+    lines += [f"  also {alias['tenant']}/{_plain(alias['user'])}  {alias['id']}" for alias in one["aliases"]]
     standing = one["standing"]
     if standing is not None:
         lines.append(f"  in a row {standing['row']}, today {standing['today']}, suspensions {standing['level']}")
@@ -244,7 +249,8 @@ def _page(one: Mapping[str, Any]) -> str:
 
 
 def _alias_line(one: Mapping[str, Any]) -> str:
-    return f"{one['alias']}  {one['tenant']}/{one['alias_name']} is {one['person_name']}  {one['person']}"
+    names = f"{one['tenant']}/{_plain(one['alias_name'])} is {_plain(one['person_name'])}"
+    return f"{one['alias']}  {names}  {one['person']}"
 
 
 def _end(until: int | None) -> str:

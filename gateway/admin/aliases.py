@@ -10,7 +10,7 @@ from gateway.admin.keywords import page, repeatable
 from gateway.admin.people import people
 from gateway.people.alias_files import MOST_BYTES, take_in
 from gateway.people.aliases import Row
-from gateway.people.fields import NewAlias, Reason
+from gateway.people.fields import Id, NewAlias, Reason
 from gateway.problems import invalid
 
 router = APIRouter(prefix="/admin/aliases", tags=["people"])
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/admin/aliases", tags=["people"])
 async def list_aliases(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str, Query(max_length=64, description="The last alias of the page before.")] = "",
-    person: Annotated[str | None, Query(max_length=64, description="Only those of this person.")] = None,
+    after: Annotated[Id, Query(description="The last alias of the page before.")] = "",
+    person: Annotated[Id | None, Query(description="Only those of this person.")] = None,
 ) -> dict[str, Any]:
     """List aliases in the order of their ids."""
     return page(await people(request).aliases.page(limit + 1, after, person), limit, "alias")

@@ -7,6 +7,7 @@ hand, so that nobody leaves it by becoming somebody else.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.audit.entries import Person
 from gateway.people import register
-from gateway.people.directory import person_id
+from gateway.people.directory import is_id, person_id
 from gateway.people.errors import MeasureRefused, StandingsAway
 from gateway.people.journal import LONGEST_REASON, measure, now_ms
 from gateway.people.ledger import Incomplete
@@ -112,16 +113,13 @@ class Aliases:
     async def add_all(self, rows: Sequence[Row], reason: str, by: str) -> list[Entered]:
         """Enter what can be entered, in order; return what became of each row.
 
-        Raises `StandingsAway` before anything is done: whether one of them is suspended cannot be known.
+        Raises `StandingsAway` where it cannot be known whether one of them is suspended; the rows from there on, at
+        most `CHUNK` in one go, are not entered then.
         """
-        suspended = await self._suspended() if self.people.counted else {}
         found: list[Entered] = []
         try:
             for start in range(0, len(rows), CHUNK):
-                entered = await self._enter(rows[start : start + CHUNK], reason, by)
-                for row in [one.row for one in entered if one.became is Became.ADDED]:
-                    await self._carry_over(row, suspended, reason, by)
-                found += entered
+                found += await self._enter_and_carry(rows[start : start + CHUNK], reason, by)
         finally:
             await self.people.publish()
         return found
@@ -172,15 +170,27 @@ class Aliases:
         await self.people.journal.done(*(one for _, one in measures))
         return found
 
-    async def _suspended(self) -> dict[str, int]:
-        """Return who is suspended now, and until when."""
-        ledger, now = self.people.ledger, now_ms()
+    async def _enter_and_carry(self, rows: Sequence[Row], reason: str, by: str) -> list[Entered]:
+        """Enter rows, and have suspensions go over; also of whoever was suspended while they were entered."""
+        if not self.people.counted:
+            return await self._enter(rows, reason, by)
+        ids = list({person for row in rows for person in (row.alias_id, row.person)})
+        suspended = await self._suspended(ids)
+        entered = await self._enter(rows, reason, by)
+        with suppress(StandingsAway):  # then what was known before has to do
+            suspended = await self._suspended(ids)
+        for row in [one.row for one in entered if one.became is Became.ADDED]:
+            await self._carry_over(row, suspended, reason, by)
+        return entered
+
+    async def _suspended(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return who of *ids* is suspended now, and until when."""
         try:
             async with asyncio.timeout(COUNT_SECONDS):
-                await ledger.sequence()  # raises where they are not all there
-                found = await ledger.notable()
+                found = await self.people.ledger.among(ids)
         except (RedisError, OSError, Incomplete) as error:  # TimeoutError is an OSError
             raise StandingsAway from error
+        now = now_ms()
         return {person: one.state.until for person, one in found.items() if one.state.suspended(now)}
 
     async def _carry_over(self, row: Row, suspended: dict[str, int], reason: str, by: str) -> None:
@@ -194,6 +204,8 @@ class Aliases:
 
 
 async def _row(connection: AsyncConnection, alias: str) -> dict[str, Any]:
+    if not is_id(alias):
+        raise UnknownAlias(alias)
     found = await connection.execute(select(people_aliases).where(people_aliases.c.alias == alias))
     row = found.mappings().first()
     if row is None:

@@ -15,6 +15,7 @@ from gateway.relay.identity import Person
 ID_BYTES = 12
 _ID = 2 * ID_BYTES
 """Characters of an id."""
+_DIGITS = frozenset("0123456789abcdef")
 REMEMBERED = 8_192
 """People of whom a worker knows without a search, which takes 10 µs, whether they are aliases."""
 
@@ -22,6 +23,11 @@ REMEMBERED = 8_192
 def person_id(tenant: str, user: str) -> str:
     """Return the opaque id of the person whom a *tenant*'s clients call *user*: 24 hex digits."""
     return blake2b(f"{tenant}\0{user}".encode("utf-8", "surrogatepass"), digest_size=ID_BYTES).hexdigest()
+
+
+def is_id(text: str) -> bool:
+    """Return whether *text* may be the id of a person."""
+    return len(text) == _ID and not set(text) - _DIGITS
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ class MeasureRefused(Exception):
 
 
 class StandingsAway(Exception):
-    """Standings cannot be read now; nothing was done."""
+    """Standings cannot be read now, and without them what was asked is not done."""
 
     def __init__(self) -> None:
-        super().__init__("Nobody's standing can be read now; nothing was done.")
+        super().__init__("Nobody's standing can be read now, and without it this is not done; ask again.")

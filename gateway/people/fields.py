@@ -11,7 +11,7 @@ from gateway.keys import DEFAULT_TENANT
 from gateway.people.errors import MeasureRefused
 from gateway.people.journal import LONGEST_REASON
 from gateway.people.roster import Condition, Wanted
-from policies.strikes import UNTIL_LIFTED
+from policies.strikes import DAY_MS, UNTIL_LIFTED
 
 NOBODY = frozenset({"", "unknown"})
 """Names by which a client names nobody; see `gateway.relay.identity`."""
@@ -25,16 +25,24 @@ def _says_something(text: str) -> str:
     return text
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "must not have a NUL character")
+    return text
+
+
 def _somebody(name: str) -> str:
     if name in NOBODY:
         raise PydanticCustomError("nobody", "names nobody")
     return name
 
 
-Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(_says_something)]
+Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(_says_something), AfterValidator(_storable)]
 User = Annotated[str, Field(max_length=LONGEST_USER), AfterValidator(_somebody)]
 Hours = Annotated[float, Field(gt=0, le=MOST_HOURS)]
-Until = Annotated[int, Field(ge=0, le=LATEST, description="Unix time.")]
+Until = Annotated[int, Field(ge=0, le=LATEST - DAY_MS // 1_000, description="Unix time.")]
+"""A day less than the last one of the calendar: people read it as the time of their own place."""
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
 
 
 class Because(BaseModel):
@@ -91,7 +99,14 @@ class Which(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    q: Annotated[str, Field(min_length=1, max_length=LONGEST_USER, description="Part of the name.")] | None = None
+    q: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=LONGEST_USER, description="Part of the name."),
+            AfterValidator(_storable),
+        ]
+        | None
+    ) = None
     tenant: Name | None = None
     state: Condition | None = None
 
@@ -104,4 +119,4 @@ class Search(Which):
     """Which people are listed."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    after: Annotated[str, Field(max_length=64, description="The last id of the page before.")] = ""
+    after: Annotated[Id, Field(description="The last id of the page before.")] = ""

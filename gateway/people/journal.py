@@ -43,7 +43,7 @@ class Journal:
 
 def measure(kind: str, person: str, reason: str, by: str, **more: Any) -> Person:
     """Return the record of what is about to be done to a person now. Raises `MeasureRefused` naming ``reason``."""
-    if not reason.strip() or len(reason) > LONGEST_REASON:
+    if not reason.strip() or len(reason) > LONGEST_REASON or "\0" in reason:
         text = f"must say why, in at most {LONGEST_REASON} characters, for those who read the log"
         raise MeasureRefused("reason", text, conflict=False)
     at = now_ms()

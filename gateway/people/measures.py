@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.audit.entries import Person, Strike
 from gateway.audit.log import Chain
 from gateway.people import register
-from gateway.people.directory import ID_BYTES, person_id
+from gateway.people.directory import is_id, person_id
 from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
 from gateway.people.journal import Journal, measure, now_ms
 from gateway.people.ledger import Change, Changed, Incomplete, Ledger
@@ -27,7 +26,6 @@ from policies.strikes import UNTIL_LIFTED, State
 log = logging.getLogger(__name__)
 
 NO_STRIKES = "strikes are switched off (`strikes.enabled`), and with them suspensions; a ban holds all the same"
-_ID = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +104,14 @@ class People:
 
         Known is who has spoken, was looked up, or has a standing that the tables have not heard of yet.
         """
+        if not is_id(person):
+            raise UnknownPerson(person)
         async with self.engine.connect() as connection:
             found = await register.main_of(connection, person)
             query = select(people.c.id).where(people.c.id == found)
             if found != person or (await connection.execute(query)).first() is not None:
                 return found
-        if not (self.counted and _ID.fullmatch(person) and await self._has_standing(person)):
+        if not (self.counted and await self._has_standing(person)):
             raise UnknownPerson(person)
         async with self.engine.begin() as connection:
             await remember(connection, {person: Sight()})

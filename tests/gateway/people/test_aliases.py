@@ -1,5 +1,7 @@
 """Several names of one person."""
 
+from typing import Any
+
 import pytest
 
 from gateway.people.aliases import Aliases, Became, Row, UnknownAlias, judged
@@ -83,6 +85,20 @@ async def test_strikes_stay_with_the_name_and_a_suspension_goes_over(world: Worl
     assert (found.until, found.why, found.level, found.row) == (alias.until, BY_HAND, 0, 1)
     assert await world.replayed(ANN) == found
     assert await world.state(ANNIE) == alias
+
+
+async def test_whoever_is_suspended_meanwhile_stays_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the entry."""
+    enter = aliases(world)._enter
+
+    async def entered(*given: Any) -> Any:
+        found = await enter(*given)
+        await world.say(ANNIE, "a", "b", "c")
+        return found
+
+    monkeypatch.setattr(aliases(world), "_enter", entered)
+    await aliases(world).add(ROW, "r", "eve")
+    assert (await world.state(ANN)).until == (await world.state(ANNIE)).until
 
 
 async def test_a_shorter_suspension_changes_nothing(world: World) -> None:

@@ -1,6 +1,6 @@
 """Who is who."""
 
-from gateway.people.directory import Directory, packed, person_id
+from gateway.people.directory import Directory, is_id, packed, person_id
 from gateway.relay.identity import Person
 
 
@@ -8,7 +8,8 @@ def test_ids_tell_tenants_apart_and_nothing_else() -> None:
     """The same name under two tenants is two people; an id is 24 hex digits whatever the name."""
     ids = {person_id("a", "b"), person_id("", "a\0b"), person_id("b", "a"), person_id("a", "b" * 10_000)}
     assert len(ids) == 4
-    assert all(len(one) == 24 for one in ids)
+    assert all(len(one) == 24 and is_id(one) for one in ids)
+    assert not any(is_id(text) for text in ("", "a" * 23, "g" * 24, "A" * 24, "a" * 23 + "\0"))
 
 
 def test_aliases_bans_and_exemptions_hold() -> None:
