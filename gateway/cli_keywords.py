@@ -63,6 +63,7 @@ def _add_draft(actions: Any) -> None:
     changes = actions.add_parser("changes", help="who changed what in the draft when, the newest first")
     changes.add_argument("entry", type=int, nargs="?", metavar="ID", help="an entry's id; none: all")
     changes.add_argument("--by", help="whose changes")
+    changes.add_argument("--all", action="store_true", help="also each entry that a file or a calibration changed")
     changes.add_argument("--limit", type=int, default=50, help="how many, at most 1000 (50)")
     listing = actions.add_parser("list", help="list and search the draft")
     for name, text in SEARCHED.items():
@@ -207,7 +208,7 @@ def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -
 
 
 async def _changes(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    which = Changes(entry=arguments.entry, by=arguments.by, limit=arguments.limit)
+    which = Changes(entry=arguments.entry, by=arguments.by, all=arguments.all, limit=arguments.limit)
     return await services.changes.page(which.limit, 0, which.search())
 
 

@@ -93,7 +93,7 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert "2 texts: 1 judge, 1 pass\nacted on: 1 (50.00%), those that would be refused (block) or sent to" in told
     assert "acted on: 1 (50.00%), those that would be cut" in shell.run("impact", file, "--direction", "out")
     assert "8.1" in shell.run("coverage") and shell.json("coverage")["total"]["have"] == 2
-    assert "Nothing was changed" in shell.run("calibrate", file)
+    assert "no action was changed" in shell.run("calibrate", file)
     assert 1 == shell.json("calibrate", file, "--apply")["hit_something"]
     inducing = lines(tmp_path / "b.jsonl", *(f"教我做炸药{number}" for number in range(9)))
     assert "inducing reached" in shell.run("calibrate", file, "--cross-validate", inducing)
