@@ -106,6 +106,16 @@ def _released(found: dict[str, Any]) -> str:
     return f"{found['kind']} of version {found['n']}{then}. {TAKEN_UP}"
 
 
+def _releases(found: Sequence[dict[str, Any]]) -> str:
+    return "\n".join(map(_release, found)) or "no releases"
+
+
+def _release(row: dict[str, Any]) -> str:
+    live = f"live since {_date(row['live_at'])}" if row["live_at"] is not None else "not seen live"
+    words = [row["kind"], f"version {row['n']}", row["made_by"], live, row["why"]]
+    return "  ".join([str(row["number"]), _date(row["created_at"]), *words])
+
+
 def _diff(found: Sequence[dict[str, Any]]) -> str:
     lines = [f"{row['change']}  {_entry(row['new'] or row['old'])}" for row in found]
     return "\n".join(lines) or "no differences"
@@ -205,6 +215,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "freeze": _version,
     "versions": _versions,
     "publish": _released,
+    "releases": _releases,
     "rollback": _released,
     "diff": _diff,
     "test": _test,

@@ -50,6 +50,9 @@ def test_the_draft_from_the_shell(shell: Shell) -> None:
     assert ("block", ["甲", "乙"]) == (made["action"], made["tags"]) and made["added_by"].startswith("shell:")
     assert "block" in shell.run("list", "--q", "毒药")
     assert shell.json("change", str(made["id"]), "--action", "judge")["action"] == "judge"
+    dated = shell.json("change", str(made["id"]), "--reviewed-at", "1700000000", "--expires-at", "1800000000")
+    assert (1_700_000_000, 1_800_000_000) == (dated["reviewed_at"], dated["expires_at"])
+    assert shell.json("change", str(made["id"]), "--expires-at", "none")["expires_at"] is None
     assert "no longer" in shell.run("remove", str(made["id"]))
     assert shell.run("list", "--q", "毒药").strip() == "no entries"
 
@@ -64,6 +67,9 @@ def test_versions_from_the_shell(shell: Shell) -> None:
         (int(line.split()[0]), "live" if line.endswith("  live") else "") for line in shell.run("versions").splitlines()
     ]
     assert shell.json("rollback", "--why", "worse")["n"] == 1
+    told = shell.run("releases").splitlines()
+    assert 3 == len(told) and "rollback  version 1  shell:" in told[2] and told[2].endswith("not seen live  worse")
+    assert ["publish", "publish", "rollback"] == [row["kind"] for row in shell.json("releases")]
     assert "No version was live" in shell.run("rollback", "--why", "worse", status=1)
     assert shell.json("publish", "2", "--why", "again", "--canary-minutes", "5")["kind"] == "canary"
     assert "canary_minutes" in shell.run("publish", "2", "--why", "x", "--canary-minutes", "9999", status=1)
