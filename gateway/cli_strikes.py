@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         people = asyncio.run(_rebuild(load()))
     except (RedisError, OSError) as error:
-        print(f"gateway: redis_url: the state server does not answer: {error}", file=sys.stderr)
+        print(f"gateway: redis_url: the state server does not answer (does the gateway run?): {error}", file=sys.stderr)
         return 1
     print(json.dumps({"people": people}) if arguments.json else f"The standings of {people} people were rebuilt.")
     return 0
