@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.audit.entries import Admin, encode
+from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import HEADS, signer, writers
 from gateway.audit.retention import start
 from gateway.audit.segments import read, settled
@@ -37,7 +38,13 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run one action; return its exit status."""
     work: dict[str, Callable[[Settings, argparse.Namespace], int]] = {"verify": _verify, "heads": _heads, "show": _show}
-    return work[arguments.action](load(), arguments)
+    settings = load()
+    if not (settings.data_dir / "audit").is_dir():  # of nothing, all would be well
+        raise AuditUnavailable(
+            f"data_dir: there is no audit log in {settings.data_dir.absolute()}. "
+            "Run this in the gateway's folder, or with the same GATEWAY_DATA_DIR or GATEWAY_CONFIG"
+        )
+    return work[arguments.action](settings, arguments)
 
 
 def _verify(settings: Settings, arguments: argparse.Namespace) -> int:

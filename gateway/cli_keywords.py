@@ -42,7 +42,8 @@ SEARCHED = {
 }
 IMPORTED = ("risk", "source", "licence", "keep_actions", "update")
 CHOICES = {"action": Action, "match": Match, "direction": Direction, "boundary": Boundary}
-FIELDS = ("severity", *CHOICES, "within", "mask", "exceptions", "tags", "source", "licence", "note", "expires_at")
+TIMES = ("reviewed_at", "expires_at")
+FIELDS = ("severity", *CHOICES, "within", "mask", "exceptions", "tags", "source", "licence", "note", *TIMES)
 
 Work = Callable[[KeywordServices, argparse.Namespace], Awaitable[Any]]
 
@@ -63,6 +64,7 @@ def _add_draft(actions: Any) -> None:
     changes = actions.add_parser("changes", help="who changed what in the draft when, the newest first")
     changes.add_argument("entry", type=int, nargs="?", metavar="ID", help="an entry's id; none: all")
     changes.add_argument("--by", help="whose changes")
+    changes.add_argument("--all", action="store_true", help="also each entry that a file or a calibration changed")
     changes.add_argument("--limit", type=int, default=50, help="how many, at most 1000 (50)")
     listing = actions.add_parser("list", help="list and search the draft")
     for name, text in SEARCHED.items():
@@ -104,11 +106,21 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name}
         if name in CHOICES:
             options["choices"] = [choice.value for choice in CHOICES[name]]
-        elif name in {"severity", "within", "expires_at"}:
+        elif name in {"severity", "within"}:
             options["type"] = int
+        elif name in TIMES:
+            options |= {"type": _moment, "metavar": "UNIX_TIME", "help": "seconds, or none"}
         elif name in {"exceptions", "tags"}:
             options |= {"action": "append", "help": "again for more"}
         command.add_argument(f"--{flag}", **options)
+
+
+def _moment(text: str) -> int | None:
+    if text == "none":
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"Unix time in seconds or none, not {text!r}")
 
 
 def _add_version(command: argparse.ArgumentParser, default: Version) -> None:
@@ -129,6 +141,7 @@ def _add_versions(actions: Any) -> None:
     freeze = actions.add_parser("freeze", help="make a version of the draft")
     freeze.add_argument("note", help="what is new in it")
     actions.add_parser("versions", help="list the versions, and which one is live")
+    actions.add_parser("releases", help="list what was published and rolled back, by whom and why")
     publish = actions.add_parser("publish", help="have a version live in all workers")
     publish.add_argument("n", type=int)
     publish.add_argument("--canary-minutes", type=int, default=0, metavar="M", help="count it only, for so long (0)")
@@ -203,7 +216,7 @@ def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -
 
 
 async def _changes(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    which = Changes(entry=arguments.entry, by=arguments.by, limit=arguments.limit)
+    which = Changes(entry=arguments.entry, by=arguments.by, all=arguments.all, limit=arguments.limit)
     return await services.changes.page(which.limit, 0, which.search())
 
 
@@ -272,6 +285,11 @@ async def _versions(services: KeywordServices, arguments: argparse.Namespace) ->
     return {"data": await services.versions.page(EVERY), "live": found.live, "canary": found.canary}
 
 
+async def _releases(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    del arguments
+    return await services.versions.releases(EVERY)
+
+
 async def _publish(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     Why(why=arguments.why)
     return await services.versions.publish(arguments.n, arguments.why, who(), arguments.canary_minutes)
@@ -333,6 +351,7 @@ WORK: dict[str, Work] = {
     "freeze": _freeze,
     "versions": _versions,
     "publish": _publish,
+    "releases": _releases,
     "rollback": _rollback,
     "diff": _diff,
     "test": _test,

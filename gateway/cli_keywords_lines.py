@@ -48,7 +48,7 @@ BECAME = {
     "updated": "updated",
     "unchanged": "unchanged",
     "differing": "differing",
-    "duplicates": "duplicates",
+    "duplicates": "repeated",
     "rejected": "rejected",
 }
 """What became of each word of a file: the counts add up."""
@@ -68,7 +68,7 @@ def _imported(found: dict[str, Any]) -> str:
             f"{found['not_raised']} of them ask for a stronger action than they have: --keep-actions WHY grants it"
         )
     if found["headings"]:
-        lines.append(f"{found['headings']} of the rejected end with a colon and were taken for headings")
+        lines.append(f"rejected as headings, for the colon at their end: {found['headings']}")
     rows = found["rejected_rows"][:SHOWN]
     lines += [f"  {found['file']}:{row['line']}: {row['reason']}: {row['text']}" for row in rows]
     if found["rejected"] > len(rows):
@@ -104,6 +104,16 @@ def _released(found: dict[str, Any]) -> str:
     until = found["canary_until"]
     then = f", live from {_date(until)}" if until is not None else ""
     return f"{found['kind']} of version {found['n']}{then}. {TAKEN_UP}"
+
+
+def _releases(found: Sequence[dict[str, Any]]) -> str:
+    return "\n".join(map(_release, found)) or "no releases"
+
+
+def _release(row: dict[str, Any]) -> str:
+    live = f"live since {_date(row['live_at'])}" if row["live_at"] is not None else "not seen live"
+    words = [row["kind"], f"version {row['n']}", row["made_by"], live, row["why"]]
+    return "  ".join([str(row["number"]), _date(row["created_at"]), *words])
 
 
 def _diff(found: Sequence[dict[str, Any]]) -> str:
@@ -142,9 +152,21 @@ LEFT_OUT = {
 }
 
 
+FIGURES = {
+    "harmless_blocked": "harmless blocked: {:.2%} of the texts that the calibration had not seen (means of its folds)",
+    "harmless_judged": "harmless sent to the judge: {:.2%}",
+    "inducing_blocked": "inducing blocked: {:.2%}",
+    "inducing_reached": "inducing reached, blocked or sent to the judge: {:.2%}",
+    "blocking": "entries that block: {:.0f}",
+    "judging": "entries that judge: {:.0f}",
+    "mined": "phrases among these that were mined: {:.0f}",
+}
+"""Of a cross-validation."""
+
+
 def _calibrated(found: dict[str, Any]) -> str:
     if "proposals" not in found:  # cross-validation
-        return "\n".join(f"{name.replace('_', ' ')}: {value:.4f}" for name, value in found.items())
+        return "\n".join(FIGURES[name].format(value) for name in FIGURES for value in [found[name]])
     lines = [f"{found['entries']} entries on {found['texts']} texts; {found['hit_something']} hit something"]
     lines += (
         [f"  mined: {found['mined']} phrases, entered as `judge`: somebody should read them"] if found["mined"] else []
@@ -156,7 +178,11 @@ def _calibrated(found: dict[str, Any]) -> str:
     for name, meaning in LEFT_OUT.items():
         if found[name]:
             lines.append(f"  {found[name]} {meaning}")
-    lines.append("The draft has them now." if found["applied"] else "Nothing was changed; --apply takes them.")
+    lines.append(
+        "The draft has these actions now."
+        if found["applied"]
+        else "The measurements are stored, and no action was changed: --apply takes the proposals."
+    )
     return "\n".join(lines)
 
 
@@ -189,6 +215,7 @@ LINES: dict[str, Callable[[Any], str]] = {
     "freeze": _version,
     "versions": _versions,
     "publish": _released,
+    "releases": _releases,
     "rollback": _released,
     "diff": _diff,
     "test": _test,

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         people, left = asyncio.run(_rebuild(load()))
     except (RedisError, OSError, Incomplete) as error:
-        print(f"gateway: redis_url: the state server does not answer: {error}", file=sys.stderr)
+        print(f"gateway: redis_url: the state server does not answer (does the gateway run?): {error}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps({"people": people, "left": left}))

@@ -133,7 +133,9 @@ def _raises(old: Entry, place: Place) -> bool:
 
 async def _write(connection: AsyncConnection, changes: Sequence[tuple[Entry, Entry]], edit: Edit) -> None:
     """Write what entries become, and that into the log."""
-    rows, told = await asyncio.to_thread(lambda: (list(_bound(changes)), [log.one(*one, edit) for one in changes]))
+    rows, told = await asyncio.to_thread(
+        lambda: (list(_bound(changes)), [log.one(*one, edit, within=True) for one in changes])
+    )
     columns: dict[str, Any] = {name: bindparam(f"new_{name}") for name in values_of(changes[0][1])}
     query = update(keyword_entries).where(table.number == bindparam("which"))
     stamps = {"updated_at": now(), "touched": time_ns()}

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text, delete, func, insert, select
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, String, Table, Text, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.state.sql import metadata
@@ -33,6 +33,7 @@ keyword_changes = Table(
     Column("term", String(200), nullable=False),
     Column("fields", JSON, nullable=False),
     Column("count", Integer, nullable=False),
+    Column("within", Boolean, nullable=False),
     Column("why", Text, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -61,28 +62,33 @@ class Edit(NamedTuple):
 
 
 class Search(NamedTuple):
-    """Which rows are listed; None: all."""
+    """Which rows are listed; None: all. Those of one entry are all of them."""
 
     entry: int | None = None
     by: str | None = None
     kind: str | None = None
+    all: bool = False
+    """Also, one by one, the entries that were changed with many others."""
 
 
 NOBODY = Edit()
 ALL = Search()
 
 
-def one(old: Entry | None, new: Entry | None, edit: Edit) -> dict[str, Any]:
-    """Return the row of an entry that was *old* (None: not there) and is *new* (None: gone)."""
+def one(old: Entry | None, new: Entry | None, edit: Edit, *, within: bool = False) -> dict[str, Any]:
+    """Return the row of an entry that was *old* (None: not there) and is *new* (None: gone).
+
+    *within*: it was one of many, and the row of them all comes as well.
+    """
     entry = new or old
     kind = Kind.ADDED if old is None else Kind.REMOVED if new is None else Kind.CHANGED
     what = {"kind": kind.value, "entry": entry.id if entry else None, "term": entry.term if entry else ""}
-    return {**_made(edit), **what, "fields": _differing(old, new), "count": 1}
+    return {**_made(edit), **what, "fields": _differing(old, new), "count": 1, "within": within}
 
 
 def many(kind: Kind, count: int, edit: Edit, about: str = "", **figures: int) -> dict[str, Any]:
     """Return the row of what was done to *count* entries at once; *about*: the file or the source."""
-    what = {"kind": kind.value, "entry": None, "term": about[:200], "fields": figures, "count": count}
+    what = {"kind": kind.value, "entry": None, "term": about[:200], "fields": figures, "count": count, "within": False}
     return {**_made(edit), **what}
 
 
@@ -132,5 +138,7 @@ class KeywordChanges:
         for column, wanted in ((table.entry, which.entry), (table.made_by, which.by), (table.kind, which.kind)):
             if wanted is not None:
                 query = query.where(column == wanted)
+        if not which.all and which.entry is None:
+            query = query.where(table.within.is_(False))
         async with self.engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]

@@ -169,10 +169,11 @@ class Changes(BaseModel):
     entry: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = Field(None, description="An entry's id.")
     by: str | None = Field(None, max_length=200)
     kind: Kind | None = None
+    all: bool = Field(False, description="Also, one by one, the entries that a file or a calibration changed.")
 
     def search(self) -> ChangesSearch:
         """Return the conditions."""
-        return ChangesSearch(self.entry, self.by, self.kind)
+        return ChangesSearch(self.entry, self.by, self.kind, self.all)
 
 
 NAMES: Mapping[type[Exception], str] = {

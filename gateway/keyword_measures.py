@@ -108,7 +108,7 @@ async def _write(
                 changes.append({"which": entry.id, "seen": row["touched"], **changed})
                 if edit is not None:
                     old = entry_of(row)
-                    told.append(log.one(old, replace(old, **found), edit))
+                    told.append(log.one(old, replace(old, **found), edit, within=True))
         total = replace(total, written=total.written + await _update(store, columns, changes, told))
     return Written(total.written, len(measured) - total.written - kept, kept)
 

@@ -6,6 +6,7 @@ some milliseconds each.
 """
 
 import gc
+import io
 import itertools
 import os
 import resource
@@ -34,8 +35,10 @@ CPU_SECONDS = 900
 """Of a processor; 300 000 lines take some 15, and each regular expression a tenth."""
 MEMORY_BYTES = 4 << 30
 ANSWER_BYTES = 4 << 30
-FULL_BYTES = 4
-"""Of a frame's length."""
+LENGTH_BYTES = 4
+"""Of a frame's length, before it; a frame without any follows the last lines."""
+PLACE_BYTES = 8
+"""Of the place of the summary, at the end of all: what a file held is known when all of it was read."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -90,8 +93,10 @@ class Parts:
 
     def __init__(self, answer: IO[bytes]) -> None:
         self._answer = answer
-        answer.seek(0)
+        answer.seek(-PLACE_BYTES, io.SEEK_END)
+        answer.seek(int.from_bytes(answer.read(PLACE_BYTES), "big"))
         self.summary = _SUMMARY.decode(self._frame())
+        self.again()
 
     def __enter__(self) -> Self:
         return self
@@ -107,10 +112,9 @@ class Parts:
     def again(self) -> None:
         """Begin with the first lines once more."""
         self._answer.seek(0)
-        self._frame()
 
     def _frame(self) -> bytes:
-        size = int.from_bytes(self._answer.read(FULL_BYTES), "big")
+        size = int.from_bytes(self._answer.read(LENGTH_BYTES), "big")
         return self._answer.read(size)
 
 
@@ -145,45 +149,42 @@ def _why(status: int, told: bytes) -> str:
 
 
 def answer(data: bytes, asked: Asked) -> Iterator[bytes]:
-    """Yield the summary and then the parts of what *data* holds, as `Parts` takes them."""
+    """Yield the parts of what *data* holds, and then the summary, as `Parts` takes them."""
     given = Given(asked.name, asked.risk, asked.source, asked.licence, asked.added_by)
+    size = 0
     try:
         reading = importers.Reading(data, given._replace(keep_actions=asked.keep_actions is not None))
         del data
-        lines, refused = _usable(reading, asked.keep_actions)
+        refused: list[Rejected] = []
+        lines = _usable(reading, asked.keep_actions, refused)
+        while part := list(itertools.islice(lines, PART)):
+            frame = _framed(part)
+            size += len(frame)
+            yield frame
+        rejected = sorted([*reading.rejected, *refused], key=lambda row: row.line)
+        summary = Summary({**reading.counts, "rejected": len(rejected)}, rejected[:SHOWN])
     except importers.Unreadable as error:
-        blamed = "name" if isinstance(error, importers.UnknownEnding) else "body"
-        yield _framed(Summary(fault=str(error), blamed=blamed))
-        return
-    rejected = sorted([*reading.rejected, *refused], key=lambda row: row.line)
-    counts = {"rejected": len(rejected), **reading.counts}
-    yield _framed(Summary(counts, rejected[:SHOWN]))
-    yield from lines
+        summary = Summary(fault=str(error), blamed="name" if isinstance(error, importers.UnknownEnding) else "body")
+    yield bytes(LENGTH_BYTES)
+    yield _framed(summary)
+    yield (size + LENGTH_BYTES).to_bytes(PLACE_BYTES, "big")
 
 
 def _framed(what: object) -> bytes:
     frame = msgspec.msgpack.encode(what)
-    return len(frame).to_bytes(FULL_BYTES, "big") + frame
+    return len(frame).to_bytes(LENGTH_BYTES, "big") + frame
 
 
-def _usable(reading: importers.Reading, keep_actions: str | None) -> tuple[list[bytes], list[Rejected]]:
-    """Return the entries as they may be entered, in parts, and expressions that may not."""
-    refused: list[Rejected] = []
+def _usable(reading: importers.Reading, keep_actions: str | None, refused: list[Rejected]) -> Iterator[Line]:
+    """Yield the entries as they may be entered; expressions that may not are added to *refused*."""
     tried = itertools.count(1)
-
-    def usable() -> Iterator[Line]:
-        for entry, place in reading:
-            if entry.match is Match.REGEX and (reason := _refusal(entry.term, next(tried))):
-                refused.append(Rejected(place.line, entry.term[: importers.SHOWN], f"term: {reason}"))
-                continue
-            entered = _as_entered(entry, keep_actions)
-            asked = place.asked if place.asked != entered else None
-            yield Line(key_of(entered), entered, place.line, tuple(place.stated), asked)
-
-    lines, parts = usable(), []
-    while part := list(itertools.islice(lines, PART)):
-        parts.append(_framed(part))
-    return parts, refused
+    for entry, place in reading:
+        if entry.match is Match.REGEX and (reason := _refusal(entry.term, next(tried))):
+            refused.append(Rejected(place.line, entry.term[: importers.SHOWN], f"term: {reason}"))
+            continue
+        entered = _as_entered(entry, keep_actions)
+        asked = place.asked if place.asked != entered else None
+        yield Line(key_of(entered), entered, place.line, tuple(place.stated), asked)
 
 
 def _refusal(pattern: str, number: int) -> str:

@@ -165,14 +165,14 @@ def _decide(  # noqa: PLR0911 - one return for each row of the rule above
         return Action.BLOCK, f"{seen}, and somebody had it block"
     long_enough = size(entry) >= block_from
     if long_enough and (not short(entry) or texts >= WELL_MEASURED):
-        return Action.BLOCK, f"{seen}, and {_length(entry)}: words of {block_from:g} and more hardly hit any"
+        return Action.BLOCK, f"{seen}, and {_length(entry)}: from {block_from:g} on words hardly hit any"
     if chosen or size(entry) >= judge_from:
         return Action.JUDGE, f"{seen}, but {_too_short(entry, block_from, texts, 'block')}"
     return Action.OBSERVE, f"{seen}, but {_too_short(entry, judge_from, texts, 'judge')}"
 
 
 def _length(entry: Entry) -> str:
-    return f"it is {size(entry):g} ideographs long (two letters count as one)"
+    return f"{size(entry):g} {'ideographs' if entry.squeezed else 'pairs of letters'} long"
 
 
 def _too_short(entry: Entry, needed: float, texts: int, action: str) -> str:
@@ -183,9 +183,7 @@ def _too_short(entry: Entry, needed: float, texts: int, action: str) -> str:
         return f"{texts} texts are too few to tell from which length on a word may {action}"
     if size(entry) >= needed:
         return f"{_length(entry)}: so short a word blocks only once {WELL_MEASURED} texts had none"
-    return (
-        f"{_length(entry)}: shorter than {needed:g}, and words of that length hit harmless texts too often to {action}"
-    )
+    return f"only {_length(entry)}: below {needed:g} words hit harmless texts too often to {action}"
 
 
 def _telling(entry: Entry, harmless: Hits, inducing: Hits) -> bool:

@@ -94,8 +94,8 @@ class Report:
             "",
             "| 项目 | 要求 | 现状 | 差额 | 结果 |",
             "| --- | ---: | ---: | ---: | --- |",
-            f"| 词条总数 | ≥ {self.total.floor} | {self.total.have} | {self.total.short} | {self.total.mark.value} |",
-            f"| 最近更新 | ≤ {self.most_days} 天 | {days} | — | {self.fresh.value} |",
+            f"| 词条总数 | ≥ {self.total.floor} | {self.total.have} | {self.total.short} | {_shown(self.total.mark)} |",
+            f"| 最近更新 | ≤ {self.most_days} 天 | {days} | — | {_shown(self.fresh)} |",
             "",
             f"## {CLAUSE} 各类风险",
             "",
@@ -106,13 +106,18 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
+def _shown(mark: Mark) -> str:
+    """Return *mark* as it stands in the page: what is missing is seen at once."""
+    return f"🔴 **{mark.value}**" if mark is Mark.UNMET else mark.value
+
+
 def _row_json(row: Row) -> dict[str, Any]:
     return {"have": row.have, "floor": row.floor, "short": row.short, "mark": row.mark.value}
 
 
 def _row_markdown(row: Row) -> str:
     floor = f"≥ {row.floor}" if row.floor else "—"
-    return f"| {row.subject} | {row.name} | {floor} | {row.have} | {row.short} | {row.mark.value} |"
+    return f"| {row.subject} | {row.name} | {floor} | {row.have} | {row.short} | {_shown(row.mark)} |"
 
 
 def coverage(

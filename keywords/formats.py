@@ -3,7 +3,7 @@
 import codecs
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -46,13 +46,13 @@ def rows(data: bytes, name: str, most: int) -> Iterator[Row]:
     if b"\0" in data or len(data) - len(data.translate(None, CONTROLS)) > len(data) // 100:
         raise Unreadable(f"is no text (UTF-8, GB18030, or UTF-16 with its mark): {ACCEPTED}")
     if ending == "csv":
-        return _table(_csv_records(_decoded(data, most, ends_alone=b"\n" not in data)))
+        return _table(_csv_records(list(_decoded(data, most, ends_alone=b"\n" not in data))))
     lines = _decoded(data, most, ends_alone=True)
-    return _objects(lines) if ending == "jsonl" else text_rows(lines)
+    return _objects(lines) if ending == "jsonl" else text_rows(list(lines))
 
 
-def _decoded(data: bytes, most: int, *, ends_alone: bool) -> list[str | bytes]:
-    """Return the lines; one that the encoding of most others does not fit stays bytes.
+def _decoded(data: bytes, most: int, *, ends_alone: bool) -> Iterator[str | bytes]:
+    """Return the lines, decoded one by one; one that the encoding of most others does not fit stays bytes.
 
     *ends_alone*: a carriage return is an end of line too; not in csv, where it may stand within a cell.
     """
@@ -66,7 +66,7 @@ def _decoded(data: bytes, most: int, *, ends_alone: bool) -> list[str | bytes]:
     foreign = [line for line in raw if not line.isascii()]
     fitting = sum(isinstance(_try(line, "utf-8"), str) for line in foreign)
     encoding = "utf-8" if fitting * 2 >= len(foreign) else "gb18030"
-    return [_try(line, encoding) for line in raw]
+    return (_try(line, encoding) for line in raw)
 
 
 def _try(line: bytes, encoding: str) -> str | bytes:
@@ -79,7 +79,7 @@ def _try(line: bytes, encoding: str) -> str | bytes:
 # JSON lines
 
 
-def _objects(lines: Sequence[str | bytes]) -> Iterator[Row]:
+def _objects(lines: Iterable[str | bytes]) -> Iterator[Row]:
     """Yield the row of each line, an object whose names are ours."""
     decoder = msgspec.json.Decoder(dict[str, str | int | float | list[str] | None])
     for number, line in enumerate(lines, 1):

@@ -2,10 +2,13 @@
 
 What is recognised decides who is blamed and never what is judged: anybody can type a template. So that typing one does
 not help against blame either, what a person cannot type is asked for where Dify sends it: a system prompt beside it, no
-other message, no stream, a completion's prompt; and of two readings the one with more words of the person counts.
+other message, words at which the model is to stop, a completion's prompt; and of two readings the one with more of the
+person's words counts.
 
 Nothing is to be recognised in what Dify sends as it was typed: chats, nodes that are tried again, and the agent that
-calls functions (its query comes again with each round, before the calls and their results).
+calls functions (its query comes again with each round, before the calls and their results). Nor in the calls that it
+makes by itself, for conversation titles, suggested questions and the like: they name no user, so that nobody is struck,
+and where somebody is named it was they who typed it.
 """
 
 import re
@@ -16,10 +19,13 @@ from typing import Any, NamedTuple
 EXTRACTS = ("extracting structured information", "output a valid JSON object")
 """Of the system prompts of the parameter extractor; versions of Dify send either with either form."""
 TEXT_TAG = ("Inside <text></text> XML tags", r"\n<text>\n")
-TITLE = r"\nUser Input:[ ]?\n"
-CONTEXT = "Use the following context as your learned knowledge, inside <context></context> XML tags."
+CONTEXT = "Use the following context as your learned knowledge, inside <context></context> XML tags.\n\n<context>\n"
+STOPS_AT_HUMAN = "Human:"
+"""Part of a stop word of every chat that goes to a completion model."""
 CONTEXT_ENDS = r"</context>\n\nWhen answer to user:\n(?:[^\n]+\n){4}\n?"
 ASSISTANT = r"\n\nAssistant:"
+ROUND = r"\n\n?Thought: (?:(?!\n\n?Thought:)[\s\S])*?\n\nAction: \{|\n\n?Thought:\s*\Z"
+"""The first round of an agent, a thought and its action in JSON; or where there is none yet, the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,37 +49,13 @@ class Template:
     """A pattern at the beginning of the message before, an assistant's."""
     alone: bool = False
     """It is the only message."""
-    whole: bool = False
-    """It asks for a whole answer, as Dify's own calls do and a person's chats there do not."""
+    stop: str = ""
+    """Part of one of the stop words that come with it."""
     counts: bool = True
     """Whether a person has just said something with it."""
 
 
 CHATS = (
-    Template(
-        name="conversation title",
-        before=(TITLE,),
-        begins="You are asked to generate a concise chat title",
-        alone=True,
-        whole=True,
-        counts=False,
-    ),
-    Template(
-        name="conversation title of older versions",
-        before=(TITLE,),
-        begins="You need to decompose the user's input into",
-        alone=True,
-        whole=True,
-        counts=False,
-    ),
-    Template(
-        name="suggested questions",
-        before=(r"\nPlease help me predict the three most likely questions", r"\Z"),  # all before it is history
-        ends="questions:",
-        alone=True,
-        whole=True,
-        counts=False,
-    ),
     Template(
         name="question classifier",
         before=(r'"input_text" ?: ?\["',),
@@ -122,17 +104,30 @@ PROMPTS = (
     Template(
         name="ReAct agent",
         before=(r"\nQuestion: Question: ",),  # once by the template, once by the agent; history has it once
-        after=r"\n\n?Thought:",
+        after=ROUND,
         first=True,
         begins="Respond to the human as helpfully and accurately as possible.",
         ends="Thought:",
+        stop="Observation",
     ),
-    Template(name="chat with history", before=(r"</histories>\n{3,4}Human: ",), after=ASSISTANT, ends="Assistant:"),
-    Template(name="chat with context", before=(CONTEXT_ENDS, r"\n\nHuman: "), after=ASSISTANT, ends="Assistant:"),
-    Template(name="chat", before=(r"\n\nHuman: ",), after=ASSISTANT, ends="Assistant:"),
+    Template(
+        name="chat with history",
+        before=(r"<histories>\n", r"</histories>\n{3,4}Human: "),
+        after=ASSISTANT,
+        ends="Assistant:",
+    ),
+    Template(
+        name="chat with context",
+        before=(CONTEXT_ENDS, r"\n\nHuman: "),
+        after=ASSISTANT,
+        ends="Assistant:",
+        stop=STOPS_AT_HUMAN,
+    ),
+    Template(name="chat", before=(r"\n\nHuman: ",), after=ASSISTANT, ends="Assistant:", stop=STOPS_AT_HUMAN),
     Template(
         name="chat with history, Baichuan",
         before=(r"用户和助手的历史对话内容如下：\n```\n", r"\n```\n{2,4}用户："),
+        stop="用户：",
     ),
     Template(name="completion app", before=(CONTEXT_ENDS,), begins=CONTEXT),
 )
@@ -176,7 +171,7 @@ def _words(template: Template, text: str) -> tuple[int, int] | None:
 
 def _is_sent_so(template: Template, body: Mapping[str, Any]) -> bool:
     """Return whether the request around the text is the one in which Dify sends the *template*."""
-    if template.whole and body.get("stream"):
+    if template.stop and not any(template.stop in stop for stop in _stops(body)):
         return False
     messages = body.get("messages", ())
     if template.alone and len(messages) != 1 and "messages" in body:
@@ -189,6 +184,12 @@ def _is_sent_so(template: Template, body: Mapping[str, Any]) -> bool:
         prompts = [_plain(message) for message in messages if message.get("role") == "system"]
         return any(phrase in prompt for phrase in template.system for prompt in prompts)
     return True
+
+
+def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stop words of a request."""
+    found = body.get("stop") or ()
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _plain(message: Mapping[str, Any]) -> str:

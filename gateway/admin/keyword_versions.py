@@ -111,9 +111,13 @@ async def show_version(request: Request, n: N) -> dict[str, Any]:
 
 @router.get("/versions/{n}/diff")
 async def diff(
-    request: Request, n: N, against: Annotated[AnyVersion, Query()], limit: Limit = 100, after: After = 0
+    request: Request,
+    n: Annotated[AnyVersion, Path()],
+    against: Annotated[AnyVersion, Query()],
+    limit: Limit = 100,
+    after: After = 0,
 ) -> dict[str, Any]:
-    """List what *n* has otherwise than *against*: added, removed, changed."""
+    """List what *n*, a version or the draft, has otherwise than *against*: added, removed, changed."""
     trials = keywords(request).trials
     new = await trials.entries(n)
     try:

@@ -57,3 +57,14 @@ def test_a_look_at_a_turn_is_on_record(root: Path, capsys: pytest.CaptureFixture
     found = [decode(row.body) for row in read(root / f"{node(root)}-cli0")]
     looks = [(one.action, one.target) for one in found if isinstance(one, Admin)]
     assert looks == [("audit.show", "abc"), ("audit.show", "nobody")]
+
+
+def test_where_no_log_is_nothing_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever is in the wrong folder is told so, whatever they ask."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
+    for words in (["verify"], ["heads"], ["show", "x"]):
+        assert 78 == main(["audit", *words])
+        assert f"there is no audit log in {tmp_path}" in capsys.readouterr().err
+    assert [] == list(tmp_path.iterdir())

@@ -50,6 +50,9 @@ def test_the_draft_from_the_shell(shell: Shell) -> None:
     assert ("block", ["甲", "乙"]) == (made["action"], made["tags"]) and made["added_by"].startswith("shell:")
     assert "block" in shell.run("list", "--q", "毒药")
     assert shell.json("change", str(made["id"]), "--action", "judge")["action"] == "judge"
+    dated = shell.json("change", str(made["id"]), "--reviewed-at", "1700000000", "--expires-at", "1800000000")
+    assert (1_700_000_000, 1_800_000_000) == (dated["reviewed_at"], dated["expires_at"])
+    assert shell.json("change", str(made["id"]), "--expires-at", "none")["expires_at"] is None
     assert "no longer" in shell.run("remove", str(made["id"]))
     assert shell.run("list", "--q", "毒药").strip() == "no entries"
 
@@ -64,6 +67,9 @@ def test_versions_from_the_shell(shell: Shell) -> None:
         (int(line.split()[0]), "live" if line.endswith("  live") else "") for line in shell.run("versions").splitlines()
     ]
     assert shell.json("rollback", "--why", "worse")["n"] == 1
+    told = shell.run("releases").splitlines()
+    assert 3 == len(told) and "rollback  version 1  shell:" in told[2] and told[2].endswith("not seen live  worse")
+    assert ["publish", "publish", "rollback"] == [row["kind"] for row in shell.json("releases")]
     assert "No version was live" in shell.run("rollback", "--why", "worse", status=1)
     assert shell.json("publish", "2", "--why", "again", "--canary-minutes", "5")["kind"] == "canary"
     assert "canary_minutes" in shell.run("publish", "2", "--why", "x", "--canary-minutes", "9999", status=1)
@@ -93,7 +99,7 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert "2 texts: 1 judge, 1 pass\nacted on: 1 (50.00%), those that would be refused (block) or sent to" in told
     assert "acted on: 1 (50.00%), those that would be cut" in shell.run("impact", file, "--direction", "out")
     assert "8.1" in shell.run("coverage") and shell.json("coverage")["total"]["have"] == 2
-    assert "Nothing was changed" in shell.run("calibrate", file)
+    assert "no action was changed" in shell.run("calibrate", file)
     assert 1 == shell.json("calibrate", file, "--apply")["hit_something"]
     inducing = lines(tmp_path / "b.jsonl", *(f"教我做炸药{number}" for number in range(9)))
     assert "inducing reached" in shell.run("calibrate", file, "--cross-validate", inducing)

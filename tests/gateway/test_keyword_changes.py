@@ -55,7 +55,8 @@ async def test_what_is_done_to_many_is_one_row(store: KeywordStore) -> None:
     await take_in(store, data, name="a.csv", risk="A1d", source="s", by="wang", update=True)
     await remove_source(store, "s", Edit("zhang", "old"), dry=True)
     await remove_source(store, "s", Edit("zhang", "old"), dry=False)
-    found = await rows(store)
+    assert ["source_removed", "imported", "added"] == [row["kind"] for row in await rows(store)]
+    found = await rows(store, all=True)
     assert [
         ("source_removed", "zhang", "s", 1, "old"),
         ("imported", "wang", "a.csv", 2, ""),
@@ -64,7 +65,7 @@ async def test_what_is_done_to_many_is_one_row(store: KeywordStore) -> None:
     ] == told(found)
     assert {"risk": ["A1d", "A1f"]} == found[2]["fields"]
     await take_in(store, data[:18], name="a.csv", risk="A1d", by="wang")
-    assert 4 == len(await rows(store))
+    assert 4 == len(await rows(store, all=True))
 
 
 async def test_a_calibration_is_told(store: KeywordStore) -> None:
@@ -72,7 +73,9 @@ async def test_a_calibration_is_told(store: KeywordStore) -> None:
     await store.add_all([Entry(id=0, term="毒药", risk="A1d", action=Action.BLOCK)], Origin.HAND)
     trials = Trials(store, KeywordVersions(store.engine))
     await trials.calibrate(["毒药", "b"], apply=True, edit=Edit("li", "few are enough"))
-    found = await rows(store)
+    assert ["calibrated"] == [row["kind"] for row in await rows(store)]
+    found = await rows(store, all=True)
+    assert found[1:] == await rows(store, entry=found[1]["entry"])
     assert [("calibrated", "li", "", 1), ("changed", "li", "毒药", 1)] == [row[:4] for row in told(found)]
     assert "measured on 2 harmless texts; few are enough" == found[1]["why"]
     assert {"texts": 2, "measured": 1} == found[0]["fields"]

@@ -137,7 +137,7 @@ def test_a_proposal_says_why() -> None:
             entry(1, LONG),
             10_000,
             Action.BLOCK,
-            "it is 10 ideographs long (two letters count as one): words of 0.5 and more",
+            "10 ideographs long: from 0.5 on words hardly hit any",
         ),
         (entry(1, "毒药"), 9_000, Action.JUDGE, "so short a word blocks only once 10000 texts had none"),
         (entry(1, LONG), 900, Action.JUDGE, "900 texts are too few to tell from which length on a word may block"),

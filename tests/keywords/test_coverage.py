@@ -91,7 +91,7 @@ def test_the_report_as_a_page() -> None:
     page = coverage(library(A1a=3), now=NOW, updated_at=None).as_markdown()
     assert "# 关键词库评估(第 8.1 条)" == page.splitlines()[0]
     assert "结论:**不符合**" in page
-    assert "| 词条总数 | ≥ 10000 | 9997 | 3 | 不符合 |" in page
-    assert "| 最近更新 | ≤ 7 天 | 从未更新 | — | 不符合 |" in page
-    assert "| A1a | 煽动颠覆国家政权、推翻社会主义制度 | ≥ 200 | 197 | 3 | 不符合 |" in page
+    assert "| 词条总数 | ≥ 10000 | 9997 | 3 | 🔴 **不符合** |" in page
+    assert "| 最近更新 | ≤ 7 天 | 从未更新 | — | 🔴 **不符合** |" in page
+    assert "| A1a | 煽动颠覆国家政权、推翻社会主义制度 | ≥ 200 | 197 | 3 | 🔴 **不符合** |" in page
     assert "| A3a | 侵犯他人知识产权 | — | 0 | 0 | 不适用 |" in page

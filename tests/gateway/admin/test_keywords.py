@@ -167,6 +167,10 @@ async def test_versions(client: httpx.AsyncClient) -> None:
     assert ([1, 2], 2) == ([found["n"] for found in listed["data"]], listed["live"])
     diff = (await client.get("/versions/2/diff?against=1")).json()
     assert ["changed", "added"] == [found["change"] for found in diff["data"]]
+    await client.patch(f"/entries/{first['id']}", json={"severity": 2})
+    drafted = (await client.get("/versions/draft/diff?against=live")).json()
+    assert ([1], [2]) == tuple([row[side]["severity"] for row in drafted["data"]] for side in ("old", "new"))
+    assert "n" == (await client.get("/versions/x/diff?against=live")).json()["error"]["param"]
     page = (await client.get("/versions/2/diff?against=1&limit=1")).json()
     assert (1, first["id"], 2) == (len(page["data"]), page["next"], page["differences"])
     assert (await client.post("/rollback", json={"why": "worse"})).json()["n"] == 1

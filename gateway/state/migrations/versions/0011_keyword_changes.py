@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("term", sa.String(200), nullable=False),
         sa.Column("fields", sa.JSON, nullable=False),
         sa.Column("count", sa.Integer, nullable=False),
+        sa.Column("within", sa.Boolean, nullable=False),
         sa.Column("why", sa.Text, nullable=False),
         sqlite_autoincrement=True,
     )
