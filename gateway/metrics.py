@@ -83,6 +83,44 @@ class ReplicaNumbers:
         self.completion_tokens = 0
 
 
+class PeopleMetrics:
+    """Who names people, and what counting their utterances did."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.identified = Counter(
+            "gateway_identified_turns",
+            "chats and completions by whether they named a person (`yes`, `no`)",
+            ("key", "identified"),
+            registry=registry,
+        )
+        self.events = Counter(
+            "gateway_strike_events",
+            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
+            " `suspended_daily`, `pending` (counted later, from the audit log)",
+            ("event",),
+            registry=registry,
+        )
+        self._identified: dict[tuple[str, str], int] = {}
+        self._events: dict[str, int] = {}
+
+    def turn(self, turn: Turn, key: str) -> None:
+        """Count a turn that has ended; one that did not come to a model says nothing of whom it would have named."""
+        if turn.model and turn.route in NAMING:
+            named = (key, "yes" if turn.user else "no")
+            self._identified[named] = self._identified.get(named, 0) + 1
+        if turn.strike is not None and turn.strike.event:
+            self._events[turn.strike.event] = self._events.get(turn.strike.event, 0) + 1
+
+    def flush(self) -> None:
+        """Move what was counted into prometheus_client."""
+        identified, self._identified = self._identified, {}
+        for named, count in identified.items():
+            self.identified.labels(*named).inc(count)
+        events, self._events = self._events, {}
+        for event, count in events.items():
+            self.events.labels(event).inc(count)
+
+
 class LibraryMetrics:
     """What the control process tells of the keyword library.
 
@@ -149,21 +187,7 @@ class Metrics:
             registry=registry,
         )
         self.library = LibraryMetrics(registry)
-        self.identified = Counter(
-            "gateway_identified_turns",
-            "chats and completions by whether they named a person (`yes`, `no`)",
-            ("key", "identified"),
-            registry=registry,
-        )
-        self.strike_events = Counter(
-            "gateway_strike_events",
-            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
-            " `suspended_daily`, `pending` (counted later, from the audit log)",
-            ("event",),
-            registry=registry,
-        )
-        self._identified: dict[tuple[str, str], int] = {}
-        self._strike_events: dict[str, int] = {}
+        self.people = PeopleMetrics(registry)
         self._canary_verdicts: dict[tuple[str, str, str], int] = {}
         self._keyword_hits: dict[tuple[str, str, str], int] = {}
         self._replicas: dict[str, ReplicaNumbers] = {}
@@ -181,11 +205,7 @@ class Metrics:
         """Count a turn that has ended."""
         labels = (turn.route, turn.model, turn.caller.label, turn.outcome.value)
         self._turns[labels] = self._turns.get(labels, 0) + 1
-        if turn.model and turn.route in NAMING:
-            named = (labels[2], "yes" if turn.user else "no")
-            self._identified[named] = self._identified.get(named, 0) + 1
-        if turn.strike is not None and turn.strike.event:
-            self._strike_events[turn.strike.event] = self._strike_events.get(turn.strike.event, 0) + 1
+        self.people.turn(turn, labels[2])
         if not turn.replica:
             return
         numbers = self.replica(turn.model, turn.replica)
@@ -213,12 +233,7 @@ class Metrics:
         turns, self._turns = self._turns, {}
         for labels, count in turns.items():
             self.requests.labels(*labels).inc(count)
-        identified, self._identified = self._identified, {}
-        for key, count in identified.items():
-            self.identified.labels(*key).inc(count)
-        events, self._strike_events = self._strike_events, {}
-        for event, count in events.items():
-            self.strike_events.labels(event).inc(count)
+        self.people.flush()
         for found, count in self._keyword_hits.items():
             self.keyword_hits.labels(*found).inc(count)
         self._keyword_hits.clear()
