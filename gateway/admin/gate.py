@@ -66,7 +66,7 @@ class Gate:
     async def _let_in(self, request: Request, answer: "_Answer") -> None:
         services: AdminServices = request.app.state.services
         method, path = request.method, request.scope["path"]
-        route = self._known(request).find(method, path) or Route(path, {})
+        route = (await self._known(request)).find(method, path) or Route(path, {})
         action = _action(request, services, route)
         needed = roles.needed(method, route.path, request.query_params.multi_items())
         changes = roles.changes(method, route.path)
@@ -88,10 +88,10 @@ class Gate:
             await _put(request, services.records, answer, action, body)
         await self.app(request.scope, _again(body, request.receive), answer)
 
-    def _known(self, request: Request) -> Routes:
-        """Return the routes; they are read at the first request, when all are there."""
+    async def _known(self, request: Request) -> Routes:
+        """Return the routes; they are read at the first request, when all are there: in a thread, for it takes long."""
         if self._routes is None:
-            self._routes = Routes(request.app.openapi())
+            self._routes = Routes(await asyncio.to_thread(request.app.openapi))
         return self._routes
 
 
