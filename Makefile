@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard fuzz test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index fuzz test-kills test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -33,6 +33,14 @@ bench: $(VENV)/.runtime
 bench-guard: $(VENV)/.runtime
 	$(BIN)/python bench/guard.py $(ARGS)
 
+# Standings and the audit log alone: what they add to a turn.
+bench-records: $(VENV)/.runtime
+	$(BIN)/python bench/records.py $(ARGS)
+
+# The audit log's index: how fast it is made, and searched.
+bench-index: $(VENV)/.dev
+	$(BIN)/python bench/index.py $(ARGS)
+
 # A million ways to cut texts before the stream guard; some minutes.
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/guard.py $(ARGS)
@@ -58,6 +66,10 @@ $(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/pip
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 	$(PIP) install --quiet --progress-bar on --require-hashes --no-deps -r requirements/dev.lock
 	@touch $@
+
+# Workers, the state server and the whole gateway killed ten times each under 200 streams; some minutes.
+test-kills: $(VENV)/.dev
+	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py $(ARGS)
 
 # vLLM for CPUs in an environment of its own (3.5 GB), and the engines' tests against it. Not part of `make test`.
 test-vllm: $(VENV)/.dev $(VENV)-vllm/.ready

@@ -226,7 +226,8 @@ def _peer(text: str) -> tuple[str, str]:
     return name, python
 
 
-def _cores(text: str) -> tuple[int, int]:
+def cores_of(text: str) -> tuple[int, int]:
+    """Read which core is for the harness and which for the targets."""
     try:
         harness, core = map(int, text.split(","))
     except ValueError:
@@ -236,7 +237,8 @@ def _cores(text: str) -> tuple[int, int]:
     return harness, core
 
 
-def _rounds(text: str) -> int:
+def rounds_of(text: str) -> int:
+    """Read the number of rounds."""
     if not (text.isdecimal() and 1 <= int(text) <= 100):
         raise argparse.ArgumentTypeError(f"{text}: 1 to 100")
     return int(text)
@@ -246,7 +248,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options; a wrong one ends the program with a word on it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round: enough to see that all works")
-    parser.add_argument("--rounds", type=_rounds, help="5 without --quick")
+    parser.add_argument("--rounds", type=rounds_of, help="5 without --quick")
     parser.add_argument(
         "--peers", type=_peers, default=[], metavar="NAMES", help="routers whose Python is in BENCH_<NAME>_PYTHON"
     )
@@ -254,14 +256,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--peer", type=_peer, action="append", default=[], metavar="NAME=PYTHON", help=", ".join(targets.PEERS)
     )
     parser.add_argument("--without-gateway", action="store_true")
-    parser.add_argument("--cores", type=_cores, default="0,1", help="of engine and client, and of the target (0,1)")
+    parser.add_argument("--cores", type=cores_of, default="0,1", help="of engine and client, and of the target (0,1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all runs and medians, for programs")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
     return options
 
 
-def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
+def leave(number: int, frame: types.FrameType | None) -> NoReturn:
+    """End by a signal in a way that ends the children, too."""
     del frame
     raise SystemExit(128 + number)
 
@@ -270,7 +273,7 @@ def main() -> None:
     """Run the bench; whatever ends it, its children end with it."""
     options = parse(sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 CLIENT_KEY = "sk-bench-client-0123456789abcdef"
 ADMIN_KEY = "sk-bench-admin-0123456789abcdef"
 MODEL = "qwen"
+NOTHING: Mapping[str, str] = {}
 PEERS = {
     "sglang-router": ("sglang_router.launch_router", "--backend", "openai", "--log-level", "warn"),
     "vllm-router": ("vllm_router.launch_router", "--log-level", "warning"),
@@ -35,10 +36,13 @@ class Target:
     """The first of its processes; None: the engine itself, whose CPU is not a relay's."""
     worker: str = ""
     """Words in the command line of a process that carries the load; empty: any of its processes may."""
+    alone: bool = False
+    """Whether those processes alone are looked at."""
 
     def pids(self) -> list[int]:
-        """Return all of its processes."""
-        return [] if self.pid is None else tree(self.pid)
+        """Return all of its processes, or those that carry the load."""
+        found = [] if self.pid is None else tree(self.pid)
+        return [pid for pid in found if self.worker in command_line(pid)] if self.alone else found
 
     def rss_mb(self) -> float:
         """Return the peak memory of its largest worker, in MB."""
@@ -74,14 +78,20 @@ def nginx(program: str, core: int, engine_port: int, folder: Path) -> Iterator[T
 
 
 @contextlib.contextmanager
-def gateway(core: int, engine_port: int, folder: Path, *, words: bool) -> Iterator[Target]:
-    """Run `gateway serve` with one worker within the block, with the starter *words* or an empty keyword library."""
+def gateway(
+    core: int, engine_port: int, folder: Path, *, words: bool, environment: Mapping[str, str] = NOTHING
+) -> Iterator[Target]:
+    """Run `gateway serve` with one worker within the block, with the starter *words* or an empty keyword library.
+
+    *environment* is added to; a ``PYTHONPATH`` in it comes first.
+    """
     name = "gateway" if words else "gateway, no words"
     port, log, own = free_port(), folder / f"{name}.log", folder / name
     own.mkdir()
     deployment = {"model": MODEL, "engine": "external", "url": f"http://127.0.0.1:{engine_port}"}
     (own / "gateway.yaml").write_text(json.dumps({"deployments": [deployment]}))  # JSON is YAML
-    environment = {
+    paths = [environment.get("PYTHONPATH"), str(ROOT.parent), os.environ.get("PYTHONPATH")]
+    variables = {
         "GATEWAY_CONFIG": str(own / "gateway.yaml"),
         "GATEWAY_DATA_DIR": str(own / "data"),
         "GATEWAY_HOST": "127.0.0.1",
@@ -91,9 +101,10 @@ def gateway(core: int, engine_port: int, folder: Path, *, words: bool) -> Iterat
         "GATEWAY_CLIENT_KEY": CLIENT_KEY,
         "GATEWAY_WORKERS": "1",
         "GATEWAY_KEYWORDS__STARTER": str(words).lower(),
-        "PYTHONPATH": os.pathsep.join([str(ROOT.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        **environment,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
-    with child(core, [sys.executable, "-m", "gateway", "serve"], log, environment) as pid:
+    with child(core, [sys.executable, "-m", "gateway", "serve"], log, variables) as pid:
         wait_for(f"http://127.0.0.1:{port}/readyz", pid, log, "the gateway")
         yield Target(name, port, pid, worker="gateway.worker")
 

@@ -14,6 +14,7 @@ from gateway import metrics
 from gateway.keys import Caller, KeyRefused
 from gateway.problems import INTERNAL, Problem, of
 from gateway.relay import moderations, wire
+from gateway.relay.desk import Desk
 from gateway.relay.message import HttpReply, Incoming
 from gateway.relay.relay import Relay
 from gateway.services import Services
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 ROUTES = (
     *(("POST", route.path, "relay") for route in wire.ROUTES),
     ("POST", moderations.PATH, "moderations"),
+    ("POST", "/v1/appeals", "appeals"),
+    ("GET", "/v1/appeals/{id}", "appeal"),
+    ("POST", "/v1/complaints", "complaints"),
+    ("GET", "/v1/complaints/{id}", "complaint"),
     ("GET", "/v1/models", "models"),
     ("GET", "/v1/models/{id}", "model"),
     ("GET", "/healthz", "health"),
@@ -31,10 +36,13 @@ ROUTES = (
 )
 """Method, path and handler (a method of `App`) of every route that a client can reach."""
 
-OUR_OWN = frozenset({"models", "model", "health", "ready", "metrics"})
+OUR_OWN = frozenset(
+    {"appeals", "appeal", "complaints", "complaint", "models", "model", "health", "ready", "metrics"},
+)
 """Handlers that pass on no word of a model, nor one to a model; the others are the relay's, which guards both."""
 
-MODEL_PATH = "/v1/models/"
+PARAMETER = "{id}"
+MODELS, APPEALS, COMPLAINTS = "/v1/models/", "/v1/appeals/", "/v1/complaints/"
 
 
 class UnguardedRoute(Exception):
@@ -47,6 +55,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class App:
@@ -55,6 +64,7 @@ class App:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.relay = Relay(services)
+        self.desk = Desk(services)
         relayed = {route.path: route for route in wire.ROUTES}
         guarded = {("moderations", moderations.PATH), *(("relay", path) for path in relayed)}
         for method, path, name in ROUTES:
@@ -82,8 +92,10 @@ class App:
             await answered(incoming, reply)
             return
         try:
+            incoming.address = reply.address
             answer = await self._answer_ourselves(incoming)
-            reply.start(answer.status, [(b"content-type", answer.content_type)], len(answer.body))
+            headers = [(b"content-type", answer.content_type), *answer.headers]
+            reply.start(answer.status, headers, len(answer.body))
             reply.finish(answer.body)
         except Exception as error:
             problem = of(error)
@@ -95,11 +107,11 @@ class App:
 
     async def _answer_ourselves(self, incoming: Incoming) -> Answer:
         path, method = incoming.path, "GET" if incoming.method == "HEAD" else incoming.method
-        if path == MODEL_PATH:
-            path = MODEL_PATH.rstrip("/")
+        if path in {MODELS, APPEALS, COMPLAINTS}:
+            path = path.rstrip("/")
         handler = self._own.get((method, path))
-        if handler is None and method == "GET" and path.startswith(MODEL_PATH):
-            handler = self._model
+        if handler is None and (route := _with_parameter(path)) is not None:
+            handler = self._own.get((method, route))
         if handler is None:
             raise _no_route(incoming.method, path)
         return await handler(incoming)
@@ -110,7 +122,7 @@ class App:
         return _json(200, {"object": "list", "data": listed})
 
     async def _model(self, incoming: Incoming) -> Answer:
-        caller, asked = self._caller(incoming), incoming.path.removeprefix(MODEL_PATH)
+        caller, asked = self._caller(incoming), incoming.path.removeprefix(MODELS)
         name = self.services.pool.model(asked)
         if not caller.may_use(name):
             raise UnknownModel(asked)
@@ -122,6 +134,20 @@ class App:
 
     def _caller(self, incoming: Incoming) -> Caller:
         return self.services.ring.caller(incoming.authorization, time.time())
+
+    async def _appeals(self, incoming: Incoming) -> Answer:
+        return _received(*await self.desk.appeal(self._caller(incoming), incoming))
+
+    async def _complaints(self, incoming: Incoming) -> Answer:
+        return _received(*await self.desk.complain(self._caller(incoming), incoming))
+
+    async def _appeal(self, incoming: Incoming) -> Answer:
+        asked = incoming.path.removeprefix(APPEALS)
+        return _json(200, await self.desk.show("appeals", asked, self._caller(incoming)))
+
+    async def _complaint(self, incoming: Incoming) -> Answer:
+        asked = incoming.path.removeprefix(COMPLAINTS)
+        return _json(200, await self.desk.show("complaints", asked, self._caller(incoming)))
 
     async def _health(self, incoming: Incoming) -> Answer:
         del incoming
@@ -148,8 +174,18 @@ def _json(status: int, document: Any) -> Answer:
     return Answer(status, msgspec.json.encode(document))
 
 
+def _received(document: Any, repeated: bool) -> Answer:
+    headers = ((b"idempotent-replayed", b"true"),) if repeated else ()
+    return _json(201, document)._replace(headers=headers)
+
+
+def _with_parameter(path: str) -> str | None:
+    """Return the route with a parameter that *path* is meant for; the name of a model may have slashes."""
+    return next((f"{begin}{PARAMETER}" for begin in (MODELS, APPEALS, COMPLAINTS) if path.startswith(begin)), None)
+
+
 def _no_route(method: str, path: str) -> Problem:
-    allowed = [known for known, route, _ in ROUTES if path == route] or ["GET"] * path.startswith(MODEL_PATH)
+    allowed = [known for known, route, _ in ROUTES if route in {path, _with_parameter(path)}]
     if allowed:
         return Problem(405, f"{path} wants {allowed[0]}, not {method}.", code="method_not_allowed")
     if path.startswith("/v1/v1/"):

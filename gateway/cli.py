@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | keys … | admins … | keywords … | strikes … | audit …`."""
+"""The command line: `gateway serve | check | keys … | admins … | keywords … | people … | strikes … | audit …`."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_record, cli_strikes
+from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_strikes
 from gateway.audit.errors import AuditUnavailable
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_keys.add_parser(commands)
     cli_admins.add_parser(commands)
     cli_keywords.add_parser(commands)
+    cli_people.add_parser(commands)
     cli_strikes.add_parser(commands)
     cli_audit.add_parser(commands)
     arguments = parser.parse_args(argv)

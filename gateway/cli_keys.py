@@ -148,10 +148,13 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
 
 
 def check_data(settings: Settings) -> None:
-    """Refuse to look for keys where no gateway ever was: the wrong folder would get a new, empty database."""
-    database = settings.data_dir / "gateway.sqlite3"
-    if settings.database_url is None and not database.exists():
-        raise SettingsInvalid(f"data_dir: there is no {database}: run this where the gateway runs, or set data_dir")
+    """Refuse to look for anything where no gateway ever was: the wrong folder would get a new, empty database."""
+    if settings.database_url is None and not (settings.data_dir / "gateway.sqlite3").exists():
+        raise SettingsInvalid(
+            f"data_dir: no gateway was ever started with {settings.data_dir.absolute()}. "
+            "Start it once (`gateway serve`); if it runs already, run this in the same folder, or with the same "
+            "GATEWAY_DATA_DIR or GATEWAY_CONFIG"
+        )
 
 
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:

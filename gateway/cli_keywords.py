@@ -18,7 +18,8 @@ from gateway.cli_keys import EXIT_USAGE, check_data
 from gateway.cli_keywords_lines import LINES
 from gateway.cli_record import who
 from gateway.keyword_bulk import remove_source
-from gateway.keyword_fields import EntryChanges, File, NewEntry, Reasons, Removal, Search, faults_of
+from gateway.keyword_changes import Edit
+from gateway.keyword_fields import Changes, EntryChanges, File, NewEntry, Note, Removal, Search, Why, faults_of
 from gateway.keyword_files import Format, take_in, written
 from gateway.keyword_store import EntryInvalid
 from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts, warnings
@@ -59,6 +60,10 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_draft(actions: Any) -> None:
+    changes = actions.add_parser("changes", help="who changed what in the draft when, the newest first")
+    changes.add_argument("entry", type=int, nargs="?", metavar="ID", help="an entry's id; none: all")
+    changes.add_argument("--by", help="whose changes")
+    changes.add_argument("--limit", type=int, default=50, help="how many, at most 1000 (50)")
     listing = actions.add_parser("list", help="list and search the draft")
     for name, text in SEARCHED.items():
         listing.add_argument(f"--{name}", help=text)
@@ -78,7 +83,7 @@ def _add_draft(actions: Any) -> None:
     which = remove.add_mutually_exclusive_group(required=True)
     which.add_argument("id", type=int, nargs="?")
     which.add_argument("--source", metavar="NAME", help="all that are from there; only counted without --yes")
-    remove.add_argument("--yes", action="store_true", help="remove them; needs --why")
+    remove.add_argument("--yes", action="store_true", help="remove all of the source; needs --why")
     remove.add_argument("--why", help="for the log")
     file = actions.add_parser("import", help="enter a word list (.txt, .csv, .xlsx, .jsonl); its entries only observe")
     file.add_argument("file", type=Path)
@@ -129,7 +134,7 @@ def _add_versions(actions: Any) -> None:
     publish.add_argument("--canary-minutes", type=int, default=0, metavar="M", help="count it only, for so long (0)")
     rollback = actions.add_parser("rollback", help="end a canary, or go back to the version before")
     for command in (publish, rollback):
-        command.add_argument("--why", required=True)
+        command.add_argument("--why", help="for the log; must be said")
     diff = actions.add_parser("diff", help="what the draft, or a version, has otherwise than another")
     diff.add_argument("--against", type=_version, default=LIVE, metavar="N", help="draft, live or a number (live)")
     _add_version(diff, DRAFT)
@@ -187,7 +192,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
     check_data(settings)
     async with sql.opened(settings) as engine:
         services = KeywordServices.over(engine, settings.keywords)
-        await ensure_first(services.store, services.versions, starter.entries)
+        await ensure_first(services.store, services.versions, starter.entries if settings.keywords.starter else tuple)
         return await WORK[arguments.what](services, arguments)
 
 
@@ -195,6 +200,11 @@ def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -
     """Return the fields that the command line names, by the rules of the REST API. Raises ValidationError."""
     given = {name: value for name, value in vars(arguments).items() if name in shape.model_fields}
     return shape.model_validate(given).values()
+
+
+async def _changes(services: KeywordServices, arguments: argparse.Namespace) -> Any:
+    which = Changes(entry=arguments.entry, by=arguments.by, limit=arguments.limit)
+    return await services.changes.page(which.limit, 0, which.search())
 
 
 async def _list(services: KeywordServices, arguments: argparse.Namespace) -> Any:
@@ -211,15 +221,15 @@ async def _add(services: KeywordServices, arguments: argparse.Namespace) -> Any:
 async def _change(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     sent = _sent(EntryChanges, arguments)
     force = sent.pop("force", None)
-    return await services.store.change(arguments.id, sent, force)
+    return await services.store.change(arguments.id, sent, force, by=who())
 
 
 async def _remove(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     if arguments.source is None:
-        await services.store.delete(arguments.id)
+        await services.store.delete(arguments.id, by=who())
         return {"id": arguments.id, "deleted": True}
     which = Removal(source=arguments.source, why=arguments.why, dry_run=not arguments.yes)
-    found = await remove_source(services.store, which.source, dry=which.dry_run)
+    found = await remove_source(services.store, which.source, Edit(who(), which.why or ""), dry=which.dry_run)
     return {**found, "why": which.why}
 
 
@@ -227,8 +237,8 @@ async def _import(services: KeywordServices, arguments: argparse.Namespace) -> A
     file: Path = arguments.file
     given = File.model_validate({"name": file.name, **{name: getattr(arguments, name) for name in IMPORTED}})
     try:
-        data = await asyncio.to_thread(file.read_bytes)
-        return await take_in(services.store, data, **given.model_dump(), by=who())
+        with await asyncio.to_thread(file.open, "rb") as data:
+            return await take_in(services.store, data, **given.model_dump(), by=who())
     except OSError as error:
         raise EntryInvalid("file", f"{file}: {error.strerror}") from None
     except EntryInvalid as error:  # REST's names for it
@@ -252,7 +262,7 @@ async def _export(services: KeywordServices, arguments: argparse.Namespace) -> A
 
 
 async def _freeze(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    Reasons(note=arguments.note)
+    Note(note=arguments.note)
     return await services.versions.freeze(await services.store.entries(), arguments.note, who())
 
 
@@ -263,12 +273,12 @@ async def _versions(services: KeywordServices, arguments: argparse.Namespace) ->
 
 
 async def _publish(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    Reasons(why=arguments.why)
+    Why(why=arguments.why)
     return await services.versions.publish(arguments.n, arguments.why, who(), arguments.canary_minutes)
 
 
 async def _rollback(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    Reasons(why=arguments.why)
+    Why(why=arguments.why)
     return await services.versions.rollback(arguments.why, who())
 
 
@@ -304,7 +314,7 @@ async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -
         harmless = await services.trials.texts(texts)
         return await services.trials.cross_validate(harmless, inducing or (), mines=arguments.mine is not None)
     return await services.trials.calibrate(
-        texts, inducing, apply=arguments.apply, mine=arguments.mine, force=arguments.force
+        texts, inducing, apply=arguments.apply, mine=arguments.mine, edit=Edit(who(), arguments.force or "")
     )
 
 
@@ -313,6 +323,7 @@ async def _texts(file: Path | None) -> Sequence[str] | None:
 
 
 WORK: dict[str, Work] = {
+    "changes": _changes,
     "list": _list,
     "add": _add,
     "change": _change,

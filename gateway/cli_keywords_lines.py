@@ -35,13 +35,40 @@ def _added(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+KINDS = {
+    "with_words": "with words",
+    "blank": "blank",
+    "comments": "comments",
+    "header": "header",
+    "continued": "that continue a record",
+}
+"""What each line of a file was: the counts add up."""
+BECAME = {
+    "added": "new",
+    "updated": "updated",
+    "unchanged": "unchanged",
+    "differing": "differing",
+    "duplicates": "duplicates",
+    "rejected": "rejected",
+}
+"""What became of each word of a file: the counts add up."""
+ALWAYS = {"added", "updated", "unchanged"}
+
+
 def _imported(found: dict[str, Any]) -> str:
-    counts = {"new": "added", **{name: name for name in ("updated", "unchanged", "duplicates", "rejected")}}
-    lines = [", ".join(f"{found[name]} {word}" for word, name in counts.items())]
+    of_lines = found["lines"]
+    kinds = [f"{of_lines[name]} {word}" for name, word in KINDS.items() if of_lines[name]]
+    lines = [f"{of_lines['lines']} lines: {', '.join(kinds)}"]
+    became = [f"{found[name]} {word}" for name, word in BECAME.items() if found[name] or name in ALWAYS]
+    lines.append(f"{found['words']} words: {', '.join(became)}")
     if found["differing"]:
         lines.append(f"{found['differing']} are there with other fields, which stay: --update takes those of the file")
     if found["not_raised"]:
-        lines.append(f"{found['not_raised']} ask for a stronger action than they have: --keep-actions WHY grants it")
+        lines.append(
+            f"{found['not_raised']} of them ask for a stronger action than they have: --keep-actions WHY grants it"
+        )
+    if found["headings"]:
+        lines.append(f"{found['headings']} of the rejected end with a colon and were taken for headings")
     rows = found["rejected_rows"][:SHOWN]
     lines += [f"  {found['file']}:{row['line']}: {row['reason']}: {row['text']}" for row in rows]
     if found["rejected"] > len(rows):
@@ -93,9 +120,17 @@ def _test(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+ACTED = {
+    "in": "acted on: {} ({:.2%}), those that would be refused (block) or sent to the judge (judge)",
+    "out": "acted on: {} ({:.2%}), those that would be cut (block) or told to the judge (judge)",
+}
+
+
 def _impact(found: dict[str, Any]) -> str:
     decisions = ", ".join(f"{count} {name}" for name, count in found["decisions"].items())
-    lines = [f"{found['texts']} texts: {decisions}; acted on {found['rate']:.2%}"]
+    lines = [f"{found['texts']} texts: {decisions}", ACTED[found["direction"]].format(found["acted_on"], found["rate"])]
+    if found["worst"]:
+        lines.append("found most often (texts, term, risk, action):")
     lines += [f"  {row['texts']}  {row['term']}  {row['risk']}  {row['action']}" for row in found["worst"]]
     return "\n".join(lines)
 
@@ -103,7 +138,7 @@ def _impact(found: dict[str, Any]) -> str:
 LEFT_OUT = {
     "skipped": "entries were changed meanwhile: measure them again",
     "kept_measurements": "entries keep a measurement on more texts; --force WHY overrules that",
-    "kept_actions": "entries keep their action: decided otherwise meanwhile, or measured on too few (--force WHY)",
+    "kept_actions": "entries keep their action: decided otherwise meanwhile, or this is on too few texts (--force WHY)",
 }
 
 
@@ -125,11 +160,26 @@ def _calibrated(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _changes(found: Sequence[dict[str, Any]]) -> str:
+    return "\n".join(map(_change, found)) or "no changes"
+
+
+def _change(row: dict[str, Any]) -> str:
+    about = f"{row['entry']} {row['term']}" if row["entry"] is not None else f"{row['term']} {row['count']} entries"
+    what = [
+        f"{name}: {value[0]} → {value[1]}" if row["kind"] == "changed" else f"{name}: {value}"
+        for name, value in row["fields"].items()
+    ]
+    words = [_date(row["at"]), row["made_by"] or "-", row["kind"], about.strip(), ", ".join(what), row["why"]]
+    return "  ".join(filter(None, words))
+
+
 def _date(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 LINES: dict[str, Callable[[Any], str]] = {
+    "changes": _changes,
     "list": _list,
     "add": _added,
     "change": _entry,

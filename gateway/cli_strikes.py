@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from gateway.people.ledger import Ledger
+from gateway.people.ledger import Incomplete, Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.settings import Settings, load
 from gateway.state.redis import connect
@@ -26,19 +26,23 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run one action; return its exit status."""
     try:
-        people = asyncio.run(_rebuild(load()))
-    except (RedisError, OSError) as error:
+        people, left = asyncio.run(_rebuild(load()))
+    except (RedisError, OSError, Incomplete) as error:
         print(f"gateway: redis_url: the state server does not answer: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({"people": people}) if arguments.json else f"The standings of {people} people were rebuilt.")
+    if arguments.json:
+        print(json.dumps({"people": people, "left": left}))
+    else:
+        print(f"The standings of {people} people were rebuilt.")
+    if left:
+        print(f"gateway: {left} people are speaking all the time; run it again to rebuild theirs", file=sys.stderr)
     return 0
 
 
-async def _rebuild(settings: Settings) -> int:
+async def _rebuild(settings: Settings) -> tuple[int, int]:
     redis = connect(settings)
     try:
         rebuilder = Rebuilder(Ledger(redis, settings.strikes.rule()), settings.data_dir / "audit")
-        await asyncio.to_thread(rebuilder.events.look)
-        return await rebuilder.all()
+        return await rebuilder.compare()
     finally:
         await redis.aclose()

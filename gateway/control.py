@@ -5,108 +5,44 @@ Owns the replicas and the admin API, and publishes what the workers have to know
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
-import msgspec
 import uvicorn
 import uvloop
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from backends.deployment import Deployment, Engine, check
-from backends.endpoint import ReplicaState
-from backends.errors import StartFailed
-from backends.replica import Replica
+from backends.deployment import Deployment, check
 from gateway import banner, embedded
 from gateway.admin.app import create_app
 from gateway.admin.recorder import Chained
 from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.staff import add_staff
 from gateway.admin_store import AdminKeys
 from gateway.audit.errors import AuditUnavailable
-from gateway.audit.heads import Exporter, signer
-from gateway.audit.retention import Retention
-from gateway.audit.writer import Writer, closed, open_writer
+from gateway.books import kept
 from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.library_age import told
 from gateway.logs import configure
 from gateway.metrics import LibraryMetrics
 from gateway.parent import end_within, leave, tie_as_told
-from gateway.people.ledger import Ledger
-from gateway.people.rebuild import Rebuilder
 from gateway.proxies import Proxies
+from gateway.replicas import Replicas, show_progress
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
 from gateway.state.librarian import Librarian
 from gateway.state.redis import connect
+from gateway.tasks import running
 from keywords import starter
 
-PROGRESS_SECONDS = 1.0
-
 log = logging.getLogger(__name__)
-
-
-class Replicas:
-    """All replicas of this machine, and the list of them that the workers follow."""
-
-    def __init__(self, settings: Settings, deployments: tuple[Deployment, ...], publisher: board.Publisher) -> None:
-        self.publisher = publisher
-        self.changed = asyncio.Event()
-        self.replicas = [
-            Replica(deployment, index, settings.data_dir / "engines", on_change=self.changed.set)
-            for deployment in deployments
-            for index in range(deployment.replicas)
-        ]
-
-    async def run(self) -> None:
-        """Start every replica, and publish each change until cancelled; then stop them all."""
-        starting = [asyncio.create_task(self._start(replica)) for replica in self.replicas]
-        try:
-            while True:
-                self.changed.clear()
-                await self.publish()
-                await self.changed.wait()
-        finally:
-            for task in starting:
-                task.cancel()
-            await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
-            await self.publish()
-
-    async def publish(self) -> None:
-        """Tell the workers what there is."""
-        await self.publisher.publish(board.REPLICAS, [msgspec.to_builtins(r.endpoint()) for r in self.replicas])
-
-    async def _start(self, replica: Replica) -> None:
-        """Start one; a model that fails leaves the others alone. No request came to it yet, whose words its log had."""
-        try:
-            await replica.ensure_ready()
-        except StartFailed as error:
-            written = replica.deployment.engine is not Engine.EXTERNAL
-            log.error("%s", banner.failure(error, replica.process.log if written else None))  # noqa: TRY400
-
-
-async def show_progress(settings: Settings, replicas: Replicas, client_key: str | None) -> None:
-    """Say what is loading until nothing is, then how to use it."""
-    progress, began = banner.Progress(), time.monotonic()
-    coming = {ReplicaState.STOPPED, ReplicaState.STARTING}
-    while True:
-        loading = [r.id for r in replicas.replicas if r.state in coming]
-        if not loading:
-            break
-        progress.show(f"loading {', '.join(loading)}", time.monotonic() - began)
-        await asyncio.sleep(PROGRESS_SECONDS)
-    progress.end()
-    states = {r.id: r.state.value for r in replicas.replicas}
-    banner.say("\n".join(f"{name}: {state}" for name, state in states.items()))
-    ready = [r.deployment for r in replicas.replicas if r.state is ReplicaState.READY]
-    uses = {d.model: "embeddings" if "embed" in d.tasks else "chat" for d in ready}
-    banner.say(banner.how_to_use(settings, uses, client_key))
 
 
 class Server(uvicorn.Server):
@@ -131,16 +67,6 @@ class Server(uvicorn.Server):
         yield
 
 
-@contextlib.asynccontextmanager
-async def running(task: "asyncio.Task[None]") -> AsyncIterator[None]:
-    """Run *task* beside the block, and end it with the block."""
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 async def open_keywords(
     settings: Settings, engine: AsyncEngine, redis: "Redis", publisher: board.Publisher
 ) -> tuple[Librarian, KeywordServices]:
@@ -152,49 +78,32 @@ async def open_keywords(
     return librarian, services
 
 
-@contextlib.asynccontextmanager
-async def records(settings: Settings, redis: "Redis") -> AsyncIterator[Writer]:
-    """Within the block, sign the heads of the audit log, keep it to its age, and the standings in line with it.
-
-    The block gets this process's writer.
-    """
-    root, secret = settings.data_dir / "audit", settings.audit.signing_key
-    writer = open_writer(root, "control", power=settings.audit.durability == "power")
-    signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
-    if signing is None:
-        raise AuditUnavailable("there is no key to sign its heads with")
-    work = [
-        Exporter(root, signing, settings.audit.heads_copy).run(),
-        Retention(root, settings.audit.retention_days, signing, writer).run(),
-    ]
-    if settings.strikes.enabled:
-        work.append(Rebuilder(Ledger(redis, settings.strikes.rule()), root).run())
-    try:
-        async with contextlib.AsyncExitStack() as stack:
-            for one in work:
-                await stack.enter_async_context(running(asyncio.create_task(one)))
-            yield writer
-    finally:
-        await closed(writer)
-
-
 async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
     """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
-    async with sql.opened(settings) as engine, records(settings, redis) as writer:
+    async with sql.opened(settings) as engine, kept(settings, engine, redis, publisher) as books:
         store = KeyStore(engine, lambda: publisher.refresh(board.KEYS))
         admins = AdminKeys(engine)
         made = await ensure_first_keys(store, admins, settings)
-        await publisher.follow(board.KEYS, store)
+        await publisher.follow(board.KEYS, store)  # behind the bans, of `kept`: who knows the keys answers
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
         replicas = Replicas(settings, deployments, publisher)
         services = AdminServices(
-            store, admins, redis, keywords, records=Chained(writer), proxies=Proxies(settings.trusted_proxies)
+            store,
+            admins,
+            redis,
+            keywords,
+            people=books.people,
+            audit=books.audit,
+            records=Chained(books.writer),
+            proxies=Proxies(settings.trusted_proxies),
         )
+        app = create_app(services)
+        add_staff(app, books.staff.review)
         config = uvicorn.Config(
-            create_app(services),
+            app,
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",
@@ -203,6 +112,8 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             proxy_headers=False,  # uvicorn's own would believe everybody on this machine
             timeout_graceful_shutdown=5,
         )
+        gc.collect()
+        gc.freeze()  # a pass over all that was imported and set up would hold the loop for 60 ms, again and again
         server = Server(config)
         server.obey_signals(control_stop_seconds(settings))
         async with (

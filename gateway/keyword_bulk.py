@@ -1,17 +1,20 @@
-"""What is done to many entries of the draft at once: changed by a file, taken out by their source."""
+"""What is done to many entries of the draft at once: entered and changed by a file, taken out by their source."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import time_ns
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, func, select, update
+from sqlalchemy import RowMapping, bindparam, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import keyword_changes as log
 from gateway.keys import now
+from gateway.keyword_changes import NOBODY, Edit, Kind
+from gateway.keyword_reader import Line
 from gateway.keyword_store import (
     CHANGEABLE,
-    CHUNK,
     STRICT,
     EntryInvalid,
     KeywordStore,
@@ -19,12 +22,12 @@ from gateway.keyword_store import (
     check,
     demand_measured,
     entry_of,
-    key_of,
+    new_row,
     no_wider,
     table,
     values_of,
 )
-from gateway.state.sql import keyword_entries
+from gateway.state.sql import alone, keyword_entries
 from keywords.entry import Action, Entry
 from keywords.importers import Place, Rejected
 
@@ -34,51 +37,55 @@ NAMED = 20
 """Sources that an error names."""
 
 
-class Change(NamedTuple):
-    """What an entry becomes that was last *touched* then; nobody else's later change is overwritten."""
-
-    new: Entry
-    touched: int
-
-
 @dataclass(slots=True)
 class Merged:
-    """What a file is to the entries that the draft has already.
+    """What lines are to the entries that the draft has already.
 
-    *changed*: what they would become, by id. *not_raised*: rows with a stronger action, which nobody gave a reason for.
+    *changed*: what entries were, and what they become. *not_raised*: lines with a stronger action, which nobody gave a
+    reason for; they are counted among the others as well.
     """
 
     fresh: list[Entry] = field(default_factory=list)
-    changed: dict[int, Change] = field(default_factory=dict)
+    changed: list[tuple[Entry, Entry]] = field(default_factory=list)
     unchanged: int = 0
     not_raised: int = 0
     refused: list[Rejected] = field(default_factory=list)
 
 
-async def compare(store: KeywordStore, rows: Iterable[tuple[Entry, Place]], force: str | None) -> Merged:
-    """Return which *rows* are new, and how the others would change their entries; nothing is written.
+async def known(store: KeywordStore, lines: Sequence[Line]) -> int:
+    """Return how many of *lines* the draft has already, whatever their fields."""
+    query = select(func.count()).where(table.key.in_([line.key for line in lines]))
+    async with store.engine.connect() as connection:
+        return int((await connection.execute(query)).scalar_one())
 
-    *force* is why the rows' own actions and measurements count.
+
+async def enter(store: KeywordStore, lines: Sequence[Line], force: str | None, edit: Edit, *, update: bool) -> Merged:
+    """Enter the *lines* that are new; with *update*, change the entries of the others. One transaction.
+
+    *force* is why the lines' own actions and measurements count. Nobody changes an entry between the look at it and
+    the change.
     """
-    keyed = await asyncio.to_thread(lambda: [(key_of(entry), entry, place) for entry, place in rows])
-    merged = Merged()
-    for start in range(0, len(keyed), CHUNK):
-        part = keyed[start : start + CHUNK]
-        query = select(keyword_entries).where(table.key.in_([key for key, _, _ in part]))
-        async with store.engine.connect() as connection:
-            there = {row["key"]: row for row in (await connection.execute(query)).mappings()}
-        await asyncio.to_thread(_sort, merged, part, there, force)
+    async with store.engine.begin() as connection:
+        await alone(connection, keyword_entries)
+        query = select(keyword_entries).where(table.key.in_([line.key for line in lines]))
+        there = {row["key"]: row for row in (await connection.execute(query)).mappings()}
+        merged = await asyncio.to_thread(_sorted, lines, there, force)
+        if merged.fresh:
+            rows = await asyncio.to_thread(lambda: [new_row(entry, Origin.IMPORT) for entry in merged.fresh])
+            await connection.execute(insert(keyword_entries), rows)
+        if merged.changed and update:
+            await _write(connection, merged.changed, edit)
     return merged
 
 
-def _sort(
-    merged: Merged, part: Iterable[tuple[str, Entry, Place]], there: Mapping[str, RowMapping], force: str | None
-) -> None:
-    for key, entry, place in part:
-        if key not in there:
-            merged.fresh.append(entry)
+def _sorted(lines: Sequence[Line], there: Mapping[str, RowMapping], force: str | None) -> Merged:
+    merged = Merged()
+    for line in lines:
+        if line.key in there:
+            _add(merged, there[line.key], line.place, force)
         else:
-            _add(merged, there[key], place, force)
+            merged.fresh.append(line.entry)
+    return merged
 
 
 def _add(merged: Merged, row: RowMapping, place: Place, force: str | None) -> None:
@@ -87,7 +94,7 @@ def _add(merged: Merged, row: RowMapping, place: Place, force: str | None) -> No
     try:
         new = changed(old, place, force)
         if force is None and row["origin"] == Origin.IMPORT and new.benign_hits != old.benign_hits:
-            demand_measured(new, new.action, row["benign_texts"])
+            demand_measured(new, new.action)
     except EntryInvalid as error:
         reason = "; ".join(f"{name}: {text}" for name, text in error.faults)
         merged.refused.append(Rejected(place.line, old.term, reason))
@@ -95,7 +102,7 @@ def _add(merged: Merged, row: RowMapping, place: Place, force: str | None) -> No
     if new == old:
         merged.unchanged += 1
     else:
-        merged.changed[old.id] = Change(new, row["touched"])
+        merged.changed.append((old, new))
 
 
 def changed(old: Entry, place: Place, force: str | None) -> Entry:
@@ -109,9 +116,9 @@ def changed(old: Entry, place: Place, force: str | None) -> Entry:
         values["action"] = old.action
     new = replace(old, **values)
     if force is not None and "benign_hits" in place.stated:
-        new = replace(new, benign_hits=place.asked.benign_hits)
+        new = replace(new, benign_hits=place.asked.benign_hits, benign_texts=place.asked.benign_texts)
     elif not no_wider(new, old):
-        new = replace(new, benign_hits=None)  # what was measured was another entry
+        new = new.unmeasured()  # what was measured was another entry
     if raised and force is not None:
         new = replace(new, note=f"{new.note}\nforced: {force}".strip())
     if new != old:
@@ -124,29 +131,22 @@ def _raises(old: Entry, place: Place) -> bool:
     return "action" in place.stated and action in STRICT and old.action not in {action, Action.BLOCK}
 
 
-async def change_all(store: KeywordStore, changes: Mapping[int, Change]) -> int:
-    """Write changed entries, by id; return how many. Left out are those that somebody has changed meanwhile."""
-    if not changes:
-        return 0
-    stamp, numbers = time_ns(), list(changes)
-    columns: dict[str, Any] = {name: bindparam(f"new_{name}") for name in values_of(changes[numbers[0]].new)}
-    same = (table.number == bindparam("which")) & (table.touched == bindparam("seen"))
-    query = update(keyword_entries).where(same).values({**columns, "updated_at": now(), "touched": stamp})
-    async with store.engine.begin() as connection:
-        for start in range(0, len(numbers), CHUNK):
-            part = {number: changes[number] for number in numbers[start : start + CHUNK]}
-            await connection.execute(query, await asyncio.to_thread(_bound, part))
-        return int((await connection.execute(select(func.count()).where(table.touched == stamp))).scalar_one())
+async def _write(connection: AsyncConnection, changes: Sequence[tuple[Entry, Entry]], edit: Edit) -> None:
+    """Write what entries become, and that into the log."""
+    rows, told = await asyncio.to_thread(lambda: (list(_bound(changes)), [log.one(*one, edit) for one in changes]))
+    columns: dict[str, Any] = {name: bindparam(f"new_{name}") for name in values_of(changes[0][1])}
+    query = update(keyword_entries).where(table.number == bindparam("which"))
+    stamps = {"updated_at": now(), "touched": time_ns()}
+    await connection.execute(query.values({**columns, **stamps}), rows)
+    await log.record(connection, told)
 
 
-def _bound(changes: Mapping[int, Change]) -> list[dict[str, Any]]:
-    return [
-        {"which": number, "seen": touched, **{f"new_{name}": value for name, value in values_of(new).items()}}
-        for number, (new, touched) in changes.items()
-    ]
+def _bound(changes: Sequence[tuple[Entry, Entry]]) -> Iterator[dict[str, Any]]:
+    for old, new in changes:
+        yield {"which": old.id, **{f"new_{name}": value for name, value in values_of(new).items()}}
 
 
-async def remove_source(store: KeywordStore, source: str, *, dry: bool) -> dict[str, Any]:
+async def remove_source(store: KeywordStore, source: str, edit: Edit = NOBODY, *, dry: bool) -> dict[str, Any]:
     """Take every entry that is from *source* out of the draft, or with *dry* only count them; versions keep them.
 
     Raises `EntryInvalid` naming `source` where there are none, with the sources that there are.
@@ -160,4 +160,5 @@ async def remove_source(store: KeywordStore, source: str, *, dry: bool) -> dict[
             raise EntryInvalid("source", f"no entry of the draft is from `{source}`; sources there: {names}")
         if not dry:
             await connection.execute(delete(keyword_entries).where(theirs))
+            await log.record(connection, [log.many(Kind.SOURCE_REMOVED, count, edit, source)])
     return {"source": source, "entries": count, "removed": not dry}

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.keyword_changes import Kind
+from gateway.keyword_changes import Search as ChangesSearch
 from gateway.keyword_store import EntryInvalid, Filter, TermTaken, UnknownEntry
 from gateway.keyword_trials import TextsInvalid
 from gateway.keyword_versions import NotNow, UnknownVersion
@@ -35,12 +37,28 @@ Reason = Annotated[str, Field(max_length=2_000), AfterValidator(_says_something)
 RiskId = Annotated[str, AfterValidator(_known)]
 
 
-class Reasons(BaseModel):
-    """What has to be said to whoever reads the log or the entry's note; None: not asked for."""
+class Note(BaseModel):
+    """What is new in a version."""
 
-    note: Reason | None = None
-    why: Reason | None = None
-    keep_actions: Reason | None = None
+    note: Reason
+
+
+MISSING = "is missing: say why, for those who read the log"
+
+
+class Why(BaseModel):
+    """Why something is done; the same words for one that is missing, wherever it is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    why: Annotated[Reason | None, Field(validate_default=True, description="For the log.")] = None
+
+    @field_validator("why")
+    @classmethod
+    def _is_said(cls, why: str | None) -> str | None:
+        if why is None:
+            raise PydanticCustomError("missing", MISSING)
+        return why
 
 
 class EntryFields(BaseModel):
@@ -137,8 +155,24 @@ class Removal(BaseModel):
     @classmethod
     def _is_said(cls, why: str | None, others: ValidationInfo) -> str | None:
         if why is None and not others.data.get("dry_run"):
-            raise PydanticCustomError("missing", "is missing: say why, for those who read the log")
+            raise PydanticCustomError("missing", MISSING)
         return why
+
+
+class Changes(BaseModel):
+    """Which rows of the draft's log are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    after: Annotated[int, Field(ge=0, le=LARGEST_ID, description="The last number of the page before.")] = 0
+    entry: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = Field(None, description="An entry's id.")
+    by: str | None = Field(None, max_length=200)
+    kind: Kind | None = None
+
+    def search(self) -> ChangesSearch:
+        """Return the conditions."""
+        return ChangesSearch(self.entry, self.by, self.kind)
 
 
 NAMES: Mapping[type[Exception], str] = {

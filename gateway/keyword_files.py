@@ -1,31 +1,38 @@
 """The draft of the keyword library out of files and into files."""
 
 import asyncio
+import io
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from itertools import islice
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import msgspec
 
-from gateway.keyword_bulk import change_all, compare
-from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, check
+from gateway import keyword_changes as log
+from gateway import keyword_reader
+from gateway.keyword_bulk import enter, known
+from gateway.keyword_changes import Edit, Kind
+from gateway.keyword_reader import SHOWN, Asked, Failed, Parts
+from gateway.keyword_store import MOST_ENTRIES, EntryInvalid, KeywordStore
 from keywords import importers
-from keywords.entry import Action, Entry, Match
-from keywords.importers import Imported, Place, Rejected
+from keywords.entry import Entry
+from keywords.importers import Rejected
 from keywords.risks import RISKS
 
 MOST_BYTES = importers.MOST_BYTES
-SHOWN = 1_000
-"""Rejected rows in an answer."""
 PART = 1_000
 """Entries that are written in one go."""
+LINES = ("lines", "with_words", "blank", "comments", "header", "continued")
+"""Of what `keywords.importers.Reading` counts: the first is the sum of the others."""
 Format = Literal["csv", "jsonl"]
 
 
 async def take_in(  # noqa: PLR0913 - what a file does not say itself, all by name
     store: KeywordStore,
-    data: bytes,
+    file: IO[bytes] | bytes,
     *,
     name: str,
     risk: str,
@@ -35,65 +42,88 @@ async def take_in(  # noqa: PLR0913 - what a file does not say itself, all by na
     keep_actions: str | None = None,
     update: bool = False,
 ) -> dict[str, Any]:
-    """Enter a word list called *name*; return what became of it, row by row in numbers.
+    """Enter a word list called *name*; return what became of its lines and of its words, in numbers that add up.
 
     Entries arrive as `observe`, whatever the file says. *keep_actions* is why not: the file was written by a gateway,
     and its actions and measurements count. *update*: entries that are there take the fields that their row states, but
-    no stronger action unless it counts. Raises `EntryInvalid` naming `body`, `name` or `risk`.
+    no stronger action unless it counts. Raises `EntryInvalid` naming `body`, `name` or `risk`, before anything is
+    entered. A process that ends in the middle leaves what was entered so far; the same import again enters the rest.
     """
     if risk not in RISKS:
         raise EntryInvalid("risk", f"`{risk}` is none of the {len(RISKS)} risks: {', '.join(RISKS)}")
+    asked = Asked(name, risk, source, licence, by, keep_actions)
+    with ExitStack() as stack:
+        parts = stack.enter_context(await asyncio.to_thread(_read, file, asked, stack))
+        if parts.summary.fault:
+            raise EntryInvalid(parts.summary.blamed, f"`{name}` {parts.summary.fault}")
+        await _assert_room(store, parts)
+        counts, refused = await _entered(store, parts, Edit(by, keep_actions or f"the file {name}"), asked, update)
+    return await _told(store, parts, counts, refused, asked)
 
-    def work() -> tuple[Imported, list[tuple[Entry, Place]], list[Rejected]]:
-        keep = keep_actions is not None
-        found = importers.read(
-            data, name=name, risk=risk, source=source, licence=licence, added_by=by, keep_actions=keep
-        )
-        return found, *_usable(found, keep_actions)
 
+def _read(file: IO[bytes] | bytes, asked: Asked, stack: ExitStack) -> Parts:
+    if isinstance(file, bytes):
+        data, file = file, stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+        file.write(data)
+        file.flush()
+    if file.seek(0, io.SEEK_END) > MOST_BYTES:
+        raise EntryInvalid("body", f"`{asked.name}` has more than {MOST_BYTES >> 20} MB: split it by lines")
     try:
-        found, rows, unusable = await asyncio.to_thread(work)
-    except importers.Unreadable as error:
-        blamed = "name" if isinstance(error, importers.UnknownEnding) else "body"
-        raise EntryInvalid(blamed, f"`{name}` {error}") from None
-    merged = await compare(store, rows, keep_actions)
-    added, _ = await store.add_all(merged.fresh, Origin.IMPORT)
-    updated = await change_all(store, merged.changed) if update else 0
-    rejected = sorted([*found.rejected, *unusable, *(merged.refused if update else ())], key=lambda row: row.line)
+        return keyword_reader.read(file, asked)
+    except Failed as error:
+        raise EntryInvalid("body", f"`{asked.name}` {error}") from None
+
+
+async def _assert_room(store: KeywordStore, parts: Parts) -> None:
+    """Raise `EntryInvalid` where the draft cannot hold what would be new; then nothing has been entered."""
+    room, fresh = MOST_ENTRIES - (await store.stamp()).count, 0
+    while lines := await asyncio.to_thread(parts.next):
+        fresh += len(lines) - await known(store, lines)
+    if fresh > room:
+        raise EntryInvalid("body", f"the draft would have {fresh - room} entries more than the {MOST_ENTRIES} it holds")
+    await asyncio.to_thread(parts.again)
+
+
+async def _entered(
+    store: KeywordStore, parts: Parts, edit: Edit, asked: Asked, update: bool
+) -> tuple[Counter[str], list[Rejected]]:
+    """Enter all *parts*; return what became of how many, and rows that would have spoilt their entries."""
+    counts: Counter[str] = Counter()
+    refused: list[Rejected] = []
+    while lines := await asyncio.to_thread(parts.next):
+        merged = await enter(store, lines, asked.keep_actions, edit, update=update)
+        counts["added"] += len(merged.fresh)
+        counts["unchanged"] += merged.unchanged
+        counts["not_raised"] += merged.not_raised
+        counts["updated" if update else "differing"] += len(merged.changed)
+        counts["rejected" if update else "differing"] += len(merged.refused)
+        refused += merged.refused[: SHOWN - len(refused)] if update else ()
+    return counts, refused
+
+
+async def _told(
+    store: KeywordStore, parts: Parts, counts: Counter[str], refused: Sequence[Rejected], asked: Asked
+) -> dict[str, Any]:
+    """Return what a file was, and have it stand in the log of changes."""
+    summary = parts.summary
+    figures = {name: counts[name] for name in ("added", "updated", "unchanged", "differing", "not_raised")}
+    counts["rejected"] += summary.counts["rejected"]
+    if figures["added"] or figures["updated"]:
+        edit = Edit(asked.added_by, asked.keep_actions or "")
+        row = log.many(Kind.IMPORTED, figures["added"] + figures["updated"], edit, asked.name, **figures)
+        async with store.engine.begin() as connection:
+            await log.record(connection, [row])
+    rejected = sorted([*summary.rejected, *refused], key=lambda row: row.line)
     return {
-        "file": name,
-        "added": added,
-        "updated": updated,
-        "unchanged": merged.unchanged,
-        "differing": 0 if update else len(merged.changed) + len(merged.refused),
-        "not_raised": merged.not_raised,
-        "duplicates": found.duplicates,
-        "rejected": len(rejected),
+        "file": asked.name,
+        "lines": {name: summary.counts.get(name, 0) for name in LINES},
+        "words": summary.counts.get("words", 0),
+        **figures,
+        "duplicates": summary.counts.get("duplicates", 0),
+        "headings": summary.counts.get("headings", 0),
+        "rejected": counts["rejected"],
         "rejected_rows": msgspec.to_builtins(rejected[:SHOWN]),
     }
-
-
-def _usable(found: Imported, keep_actions: str | None) -> tuple[list[tuple[Entry, Place]], list[Rejected]]:
-    """Return the entries as they may be entered, and those that may not: expressions that cannot be compiled."""
-    usable: list[tuple[Entry, Place]] = []
-    rejected: list[Rejected] = []
-    for entry, place in zip(found.entries, found.places, strict=True):
-        if entry.match is Match.REGEX:
-            try:
-                check(entry)
-            except EntryInvalid as error:
-                rejected.append(Rejected(place.line, entry.term[: importers.SHOWN], f"{error.field}: {error}"))
-                continue
-        usable.append((_as_entered(entry, keep_actions), place))
-    return usable, rejected
-
-
-def _as_entered(entry: Entry, keep_actions: str | None) -> Entry:
-    if keep_actions is None:  # what a stranger's file claims was measured on a stranger's texts
-        return replace(entry, id=0, benign_hits=None)
-    if entry.action in {Action.BLOCK, Action.JUDGE}:
-        return replace(entry, id=0, note=f"{entry.note}\nforced: {keep_actions}".strip())
-    return replace(entry, id=0)
 
 
 def written(entries: Sequence[Entry], form: Format) -> Iterator[bytes]:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, select, update
+from sqlalchemy import RowMapping, bindparam, select, update
 
+from gateway import keyword_changes as log
 from gateway.keys import now
+from gateway.keyword_changes import NOBODY, Edit
 from gateway.keyword_store import CHUNK, EntryInvalid, KeywordStore, Origin, demand_measured, entry_of, table
 from gateway.state.sql import keyword_entries
 from keywords.entry import LONGEST_NOTE, Action, Entry
@@ -50,42 +52,50 @@ async def store_actions(
     store: KeywordStore,
     entries: Iterable[Entry],
     actions: Mapping[int, Action],
+    edit: Edit = NOBODY,
     *,
     texts: int | None = None,
-    force: str | None = None,
 ) -> Written:
     """Set the action of many entries, by id, as a measurement on *texts* harmless texts proposed for *entries*.
 
-    What was measured on more is not for it to decide, unless *force* says why.
-    An imported entry gets one that its stored measurement does not allow only where *force* says why, kept in the note.
+    What was measured on more is not for it to decide, unless *edit* says why. An imported entry gets one that its
+    stored measurement does not allow only where *edit* says why, which its note keeps.
     """
+    force = edit.why
 
     def values(row: RowMapping, entry: Entry) -> Mapping[str, Any] | None:
         action, note = actions[entry.id], row["note"]
         if row["action"] != entry.action:  # somebody has decided otherwise meanwhile
             return None
-        if texts is not None and force is None and (row["benign_texts"] or 0) > texts:
+        if texts is not None and not force and (row["benign_texts"] or 0) > texts:
             return None
         if row["origin"] == Origin.IMPORT:
             try:
-                demand_measured(entry_of(row), action, row["benign_texts"])
+                demand_measured(entry_of(row), action)
             except EntryInvalid:
-                if force is None:
+                if not force:
                     return None
                 note = f"{note}\nforced: {force}".strip()[-LONGEST_NOTE:]
         return {"action": action.value, "note": note}
 
-    return await _write(store, entries, ("action", "note"), values)
+    on = f"measured on {texts} harmless texts" if texts is not None else ""
+    return await _write(store, entries, ("action", "note"), values, Edit(edit.by, "; ".join(filter(None, (on, force)))))
 
 
-async def _write(store: KeywordStore, entries: Iterable[Entry], columns: tuple[str, ...], values: Any) -> Written:
-    """Write what *values* makes of a row and the entry that was measured; None: the row stays as it is."""
+async def _write(
+    store: KeywordStore, entries: Iterable[Entry], columns: tuple[str, ...], values: Any, edit: Edit | None = None
+) -> Written:
+    """Write what *values* makes of a row and the entry that was measured; None: the row stays as it is.
+
+    *edit*: who changes them; None: it is no change of theirs and stands in no log.
+    """
     measured = list(entries)
     total, kept = Written(), 0
     for start in range(0, len(measured), CHUNK):
         part = measured[start : start + CHUNK]
         rows = await _rows(store, part)
-        changes = []
+        changes: list[dict[str, Any]] = []
+        told: list[dict[str, Any]] = []
         for entry in part:
             row = rows.get(entry.id)
             if row is None or not _is_same(entry_of(row), entry):
@@ -96,7 +106,10 @@ async def _write(store: KeywordStore, entries: Iterable[Entry], columns: tuple[s
             else:
                 changed = {f"new_{name}": found[name] for name in columns}
                 changes.append({"which": entry.id, "seen": row["touched"], **changed})
-        total = replace(total, written=total.written + await _update(store, columns, changes))
+                if edit is not None:
+                    old = entry_of(row)
+                    told.append(log.one(old, replace(old, **found), edit))
+        total = replace(total, written=total.written + await _update(store, columns, changes, told))
     return Written(total.written, len(measured) - total.written - kept, kept)
 
 
@@ -110,8 +123,10 @@ def _is_same(now_there: Entry, measured: Entry) -> bool:
     return all(getattr(now_there, name) == getattr(measured, name) for name in FOUND_BY)
 
 
-async def _update(store: KeywordStore, columns: tuple[str, ...], changes: list[dict[str, Any]]) -> int:
-    """Write rows that are still as they were *seen*; return how many were."""
+async def _update(
+    store: KeywordStore, columns: tuple[str, ...], changes: list[dict[str, Any]], told: list[dict[str, Any]]
+) -> int:
+    """Write rows that are still as they were *seen*, and what is *told* of them; return how many were."""
     if not changes:
         return 0
     stamp = time.time_ns()
@@ -121,7 +136,9 @@ async def _update(store: KeywordStore, columns: tuple[str, ...], changes: list[d
         .values({**{name: bindparam(f"new_{name}") for name in columns}, "updated_at": now(), "touched": stamp})
     )
     numbers = [change["which"] for change in changes]
-    written = select(func.count()).where(table.touched == stamp, table.number.in_(numbers))
+    written = select(table.number).where(table.touched == stamp, table.number.in_(numbers))
     async with store.engine.begin() as connection:
         await connection.execute(query, changes)
-        return int((await connection.execute(written)).scalar_one())
+        done = set((await connection.execute(written)).scalars())
+        await log.record(connection, [row for row in told if row["entry"] in done])
+        return len(done)

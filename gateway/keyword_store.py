@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -16,12 +15,14 @@ from sqlalchemy import CursorResult, RowMapping, Select, delete, func, insert, s
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway import keyword_changes as log
 from gateway.keys import now
+from gateway.keyword_changes import Edit
 from gateway.state.sql import keyword_entries
 from keywords.calibration import FEWEST_TEXTS
-from keywords.entry import Action, Boundary, Direction, Entry, Match, faults
+from keywords.entry import MEASURED, Action, Boundary, Direction, Entry, Match, faults
 from keywords.expression import Unusable, try_out
-from keywords.importers import identity
+from keywords.importers import key_of
 
 MOST_ENTRIES = 300_000
 """In the draft; each worker holds all of them."""
@@ -29,7 +30,7 @@ CHUNK = 1_000
 """Rows that are written or read before others get their turn."""
 STRICT = frozenset({Action.BLOCK, Action.JUDGE, Action.MASK})
 """What an imported entry may do only once it is known what else it hits."""
-CHANGEABLE = frozenset(field.name for field in fields(Entry)) - {"id", "added_by", "benign_hits"}
+CHANGEABLE = frozenset(field.name for field in fields(Entry)) - {"id", "added_by", *MEASURED}
 LINE = "\n"
 """Around each tag, so that one can be searched for."""
 
@@ -95,11 +96,6 @@ class Stamp:
     updated_at: int | None
 
 
-def key_of(entry: Entry) -> str:
-    """Return what no two entries of a draft share."""
-    return sha256(msgspec.json.encode(identity(entry))).hexdigest()
-
-
 def check(entry: Entry) -> None:
     """Raise `EntryInvalid` for all that is wrong with *entry*. Up to a second for a regular expression: in a thread."""
     found = list(faults(entry))
@@ -120,6 +116,7 @@ def entry_of(row: RowMapping) -> Entry:
         **{
             **{field.name: row[field.name] for field in fields(Entry) if field.name != "id"},
             "id": row["number"],
+            "benign_texts": row["benign_texts"] if row["benign_hits"] is not None else None,
             "action": Action(row["action"]),
             "match": Match(row["match"]),
             "direction": Direction(row["direction"]),
@@ -141,16 +138,12 @@ def values_of(entry: Entry) -> dict[str, Any]:
 def shown(row: RowMapping) -> dict[str, Any]:
     """Return what people see of a stored entry."""
     document: dict[str, Any] = msgspec.to_builtins(entry_of(row))
-    texts = row["benign_texts"] if row["benign_hits"] is not None else None
     stamps = {name: row[name] for name in ("origin", "created_at", "updated_at")}
-    return {**document, "benign_texts": texts, **stamps}
+    return {**document, **stamps}
 
 
-def demand_measured(entry: Entry, action: Action, texts: int | None = None) -> None:
-    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*.
-
-    *texts*: how many harmless ones it was measured on; None: nobody knows.
-    """
+def demand_measured(entry: Entry, action: Action) -> None:
+    """Raise `EntryInvalid` where an imported *entry* is not known to be harmless enough for *action*."""
     if action not in STRICT:
         return
     if entry.benign_hits is None:
@@ -160,6 +153,7 @@ def demand_measured(entry: Entry, action: Action, texts: int | None = None) -> N
         raise EntryInvalid(
             "action", f"`{action.value}`: the entry hits {entry.benign_hits} harmless texts; or use `force`"
         )
+    texts = entry.benign_texts
     if (texts or 0) < FEWEST_TEXTS:
         known = f"{texts} harmless texts" if texts is not None else "an unknown number of texts"
         text = f"was measured on {known}, which are fewer than {FEWEST_TEXTS}: calibrate on more, or use `force`"
@@ -193,38 +187,53 @@ class KeywordStore:
         await self._assert_room(1)
         async with self.engine.begin() as connection:
             number = await self._insert(connection, entry, origin)
+            await log.record(connection, [log.one(None, replace(entry, id=number), Edit(entry.added_by))])
         return await self.get(number)
 
-    async def change(self, number: int, changes: Mapping[str, Any], force: str | None = None) -> dict[str, Any]:
+    async def change(
+        self, number: int, changes: Mapping[str, Any], force: str | None = None, *, by: str = ""
+    ) -> dict[str, Any]:
         """Change some of `CHANGEABLE`; *force* is why an imported entry may act without being measured.
 
         Raises `UnknownEntry`, `EntryInvalid` and `TermTaken`.
         """
-        while not await self._change(number, changes, force):
+        while not await self._change(number, changes, force, Edit(by, force or "")):
             pass  # somebody else has changed it meanwhile: the change is made to what it is now
         return await self.get(number)
 
-    async def _change(self, number: int, changes: Mapping[str, Any], force: str | None) -> bool:
+    async def _change(self, number: int, changes: Mapping[str, Any], force: str | None, edit: Edit) -> bool:
         row = await self._row(number)
         old = entry_of(row)
         new = replace(old, **{name: changes[name] for name in CHANGEABLE if name in changes})
         if not no_wider(new, old):
-            new = replace(new, benign_hits=None)  # what was measured was another entry
+            new = new.unmeasured()  # what was measured was another entry
         if force is not None:
             new = replace(new, note=f"{new.note}\nforced: {force}".strip())
         elif row["origin"] == Origin.IMPORT and (new.action is not old.action or new.benign_hits != old.benign_hits):
-            demand_measured(new, new.action, row["benign_texts"])
+            demand_measured(new, new.action)
         await asyncio.to_thread(check, new)
-        return await self._update(row, values_of(new))
+        return await self._update(row, values_of(new), [log.one(old, new, edit)] if new != old else [])
 
-    async def delete(self, number: int) -> None:
+    async def delete(self, number: int, *, by: str = "") -> None:
         """Take an entry out of the draft; versions keep it. Raises `UnknownEntry`."""
+        old = await self.entry(number)
         async with self.engine.begin() as connection:
             if not (await connection.execute(delete(keyword_entries).where(table.number == number))).rowcount:
                 raise UnknownEntry(f"There is no entry {number}.")
+            await log.record(connection, [log.one(old, None, Edit(by))])
 
-    async def add_all(self, entries: Sequence[Entry], origin: Origin) -> tuple[int, list[Entry]]:
-        """Enter many, all or none; return how many were new, and those that the draft had already."""
+    async def tell(self, row: dict[str, Any]) -> None:
+        """Have *row* stand in the log of changes."""
+        async with self.engine.begin() as connection:
+            await log.record(connection, [row])
+
+    async def add_all(
+        self, entries: Sequence[Entry], origin: Origin, edit: Edit | None = None
+    ) -> tuple[int, list[Entry]]:
+        """Enter many, all or none; return how many were new, and those that the draft had already.
+
+        *edit*: who mined them; None: they come with the gateway, and are no change.
+        """
         keyed = await asyncio.to_thread(lambda: [(key_of(entry), entry) for entry in entries])
         async with self.engine.begin() as connection:
             known = set((await connection.execute(select(table.key))).scalars())
@@ -232,8 +241,10 @@ class KeywordStore:
             if len(known) + len(fresh) > MOST_ENTRIES:
                 raise EntryInvalid("body", f"the draft would have more than {MOST_ENTRIES} entries")
             for start in range(0, len(fresh), CHUNK):
-                rows = [_new(entry, origin) for entry in fresh[start : start + CHUNK]]
+                rows = [new_row(entry, origin) for entry in fresh[start : start + CHUNK]]
                 await connection.execute(insert(keyword_entries), rows)
+            if fresh and edit is not None:
+                await log.record(connection, [log.many(log.Kind.MINED, len(fresh), edit)])
         return len(fresh), taken
 
     async def entries(self) -> tuple[Entry, ...]:
@@ -255,18 +266,20 @@ class KeywordStore:
 
     async def _insert(self, connection: AsyncConnection, entry: Entry, origin: Origin) -> int:
         try:
-            done = await connection.execute(insert(keyword_entries).values(_new(entry, origin)))
+            done = await connection.execute(insert(keyword_entries).values(new_row(entry, origin)))
         except IntegrityError:
             raise _taken(entry.term) from None
         return inserted(done)
 
-    async def _update(self, row: RowMapping, values: Mapping[str, Any]) -> bool:
-        """Write *values* if the entry is still what *row* says; return whether it was."""
+    async def _update(self, row: RowMapping, values: Mapping[str, Any], told: Sequence[dict[str, Any]]) -> bool:
+        """Write *values*, and *told* into the log, if the entry is still what *row* says; return whether it was."""
         same = (table.number == row["number"]) & (table.touched == row["touched"])
         stamped = {**values, "updated_at": now(), "touched": time.time_ns()}
         try:
             async with self.engine.begin() as connection:
-                return bool((await connection.execute(update(keyword_entries).where(same).values(stamped))).rowcount)
+                done = await connection.execute(update(keyword_entries).where(same).values(stamped))
+                await log.record(connection, told if done.rowcount else ())
+                return bool(done.rowcount)
         except IntegrityError:
             raise _taken(values["term"]) from None
 
@@ -299,7 +312,8 @@ def _taken(term: str) -> TermTaken:
     return TermTaken(f"The draft already has an entry for `{term}`, looked for in this way and direction.")
 
 
-def _new(entry: Entry, origin: Origin) -> dict[str, Any]:
+def new_row(entry: Entry, origin: Origin) -> dict[str, Any]:
+    """Return the columns of an entry that is entered now."""
     moment = now()
     stamps = {"created_at": moment, "updated_at": moment, "touched": time.time_ns()}
     return {**values_of(entry), **stamps, "origin": origin.value}

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.keyword_changes import NOBODY, Edit, Kind, many
 from gateway.keyword_measures import Written, store_actions, store_hits
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, Stamp, TermTaken, UnknownEntry, check
 from gateway.keyword_versions import KeywordVersions, NotNow, UnknownVersion
-from keywords import calibration
+from keywords import calibration, mining
 from keywords.coverage import Report, coverage
 from keywords.entry import Action, Direction, Entry
 from keywords.folding import SPACED, SQUEEZED
@@ -250,25 +251,25 @@ class Trials:
         *,
         apply: bool = False,
         mine: str | None = None,
-        force: str | None = None,
+        edit: Edit = NOBODY,
     ) -> dict[str, Any]:
         """Measure every entry of the draft on harmless texts, store that, and propose actions; *apply* takes them.
 
-        An entry that somebody changes meanwhile is skipped. *force*: why this measurement counts though there was one
-        on more texts, and though it is on too few for imported entries to act.
+        An entry that somebody changes meanwhile is skipped. *edit*: who does it, and why this measurement counts though
+        there was one on more texts, and though it is on too few for imported entries to act.
         *mine*: first enter, as `judge` under this risk, the phrases that *inducing* texts have and harmless ones lack.
         """
         texts = await self.texts(given)
-        mined = await self._mine(texts, inducing or (), mine) if mine is not None else 0
+        mined = await self._mine(texts, inducing or (), mine, edit.by) if mine is not None else 0
         library = await self.library(DRAFT)
-        return {"mined": mined, **await self._calibrated(library, texts, inducing, apply=apply, force=force)}
+        return {"mined": mined, **await self._calibrated(library, texts, inducing, edit, apply=apply)}
 
-    async def _mine(self, harmless: Sequence[str], inducing: Sequence[str], risk: str) -> int:
-        phrases = await asyncio.to_thread(calibration.mine, inducing, harmless)
-        entries = calibration.mined(phrases, risk=risk)
+    async def _mine(self, harmless: Sequence[str], inducing: Sequence[str], risk: str, by: str) -> int:
+        phrases = await asyncio.to_thread(mining.mine, inducing, harmless)
+        entries = mining.mined(phrases, risk=risk)
         for entry in entries[:1]:
             check(entry)
-        added, _ = await self.store.add_all(entries, Origin.HAND)
+        added, _ = await self.store.add_all(entries, Origin.HAND, Edit(by))
         return added
 
     async def _calibrated(
@@ -276,9 +277,9 @@ class Trials:
         library: Library,
         texts: Sequence[str],
         inducing: Sequence[str] | None,
+        edit: Edit,
         *,
         apply: bool,
-        force: str | None,
     ) -> dict[str, Any]:
         if not texts:
             raise TextsInvalid("there are no texts to measure on: `texts` is empty")
@@ -289,15 +290,14 @@ class Trials:
             return harmless, calibration.propose(library.entries, harmless, inducing=bad)
 
         harmless, proposals = await asyncio.to_thread(work)
-        stored = await store_hits(
-            self.store, library.entries, harmless.by_entry, harmless.texts, force=force is not None
-        )
+        stored = await store_hits(self.store, library.entries, harmless.by_entry, harmless.texts, force=bool(edit.why))
         changes = [proposal for proposal in proposals if proposal.action is not proposal.entry.action]
         acted = Written()
         if apply:
             actions = {proposal.entry.id: proposal.action for proposal in changes}
             measured = [proposal.entry for proposal in changes]
-            acted = await store_actions(self.store, measured, actions, texts=harmless.texts, force=force)
+            acted = await store_actions(self.store, measured, actions, edit, texts=harmless.texts)
+        await self.store.tell(many(Kind.CALIBRATED, acted.written, edit, texts=harmless.texts, measured=stored.written))
         return {
             "texts": harmless.texts,
             "entries": len(library.entries),

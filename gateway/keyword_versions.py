@@ -178,12 +178,17 @@ class KeywordVersions:
 
     async def entries(self, n: int) -> tuple[Entry, ...]:
         """Return the entries of a version. Raises `UnknownVersion`."""
+        data = await self.frozen(n)
+        return await asyncio.to_thread(_ENTRIES.decode, data)
+
+    async def frozen(self, n: int) -> bytes:
+        """Return the canonical JSON of a version, as it was frozen. Raises `UnknownVersion`."""
         query = select(keyword_versions.c.entries).where(keyword_versions.c.n == n)
         async with self.engine.connect() as connection:
             blob = (await connection.execute(query)).scalar()
         if blob is None:
             raise UnknownVersion(f"There is no version {n}.")
-        return await asyncio.to_thread(lambda: _ENTRIES.decode(zlib.decompress(blob)))
+        return await asyncio.to_thread(zlib.decompress, blob)
 
     async def differences(self, old: int, new: int) -> list[Difference]:
         """Return what differs between two versions, by id. Raises `UnknownVersion`."""

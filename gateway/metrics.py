@@ -83,42 +83,33 @@ class ReplicaNumbers:
         self.completion_tokens = 0
 
 
-class PeopleMetrics:
-    """Who names people, and what counting their utterances did."""
+class AuditMetrics:
+    """Those of the audit log: of the workers that write it, and of the control process that brings it into the index.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.identified = Counter(
-            "gateway_identified_turns",
-            "chats and completions by whether they named a person (`yes`, `no`)",
-            ("key", "identified"),
+    Without a *registry* they are nobody's but the scrape's, where processes share a directory.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+
+        def gauge(name: str, text: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+            return Gauge(f"gateway_audit_{name}", text, registry=registry, multiprocess_mode=mode)
+
+        self.trouble = gauge(
+            "unavailable", "workers that cannot write the audit log now, and refuse every request", "livesum"
+        )
+        self.settle_lag = gauge(
+            "settle_lag_seconds", "for how long the oldest record of a worker waits for the disk", "livemax"
+        )
+        self.index_lag = gauge(
+            "index_lag_seconds", "age of the oldest record that the index lacked as it last looked", "livemax"
+        )
+        self.index_behind = gauge("index_behind_records", "records of the log that are not in the index yet", "livesum")
+        self.index_holes = Counter(
+            "gateway_audit_index_holes",
+            "records that the index could not read: the chain is broken there, or they are of another version",
             registry=registry,
         )
-        self.events = Counter(
-            "gateway_strike_events",
-            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
-            " `suspended_daily`, `pending` (counted later, from the audit log)",
-            ("event",),
-            registry=registry,
-        )
-        self._identified: dict[tuple[str, str], int] = {}
-        self._events: dict[str, int] = {}
-
-    def turn(self, turn: Turn, key: str) -> None:
-        """Count a turn that has ended; one that did not come to a model says nothing of whom it would have named."""
-        if turn.model and turn.route in NAMING:
-            named = (key, "yes" if turn.user else "no")
-            self._identified[named] = self._identified.get(named, 0) + 1
-        if turn.strike is not None and turn.strike.event:
-            self._events[turn.strike.event] = self._events.get(turn.strike.event, 0) + 1
-
-    def flush(self) -> None:
-        """Move what was counted into prometheus_client."""
-        identified, self._identified = self._identified, {}
-        for named, count in identified.items():
-            self.identified.labels(*named).inc(count)
-        events, self._events = self._events, {}
-        for event, count in events.items():
-            self.events.labels(event).inc(count)
 
 
 class LibraryMetrics:
@@ -133,6 +124,25 @@ class LibraryMetrics:
             "when the version of the keyword library that is live was frozen, in Unix time; 0: it is not known yet",
             registry=registry or CollectorRegistry(),
             multiprocess_mode="livemax",
+        )
+
+
+class PeopleMetrics:
+    """Who names people, and what became of the rule that counts what they say."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.identified = Counter(
+            "gateway_identified_turns",
+            "chats and completions by whether they named a person (`yes`, `no`)",
+            ("key", "identified"),
+            registry=registry,
+        )
+        self.strike_events = Counter(
+            "gateway_strike_events",
+            "what counting utterances did: `struck`, `reset`, `repeated`, `while_suspended`, `suspended_consecutive`,"
+            " `suspended_daily`, `pending` (counted later, from the audit log)",
+            ("event",),
+            registry=registry,
         )
 
 
@@ -169,9 +179,7 @@ class Metrics:
             "gateway_tokens_per_second", "tokens out of answers that ended in the last second", labels
         )
         self.in_flight = gauge("gateway_in_flight_requests", "requests at the engine now", labels)
-        self.audit_trouble = gauge(
-            "gateway_audit_unavailable", "workers that cannot write the audit log now, and refuse every request", ()
-        )
+        self.audit = AuditMetrics(registry)
         self.build = gauge("gateway_build_info", "1, of the version that runs", ("version",), "livemax")
         self.keyword_hits = Counter(
             "gateway_keyword_hits",
@@ -188,6 +196,8 @@ class Metrics:
         )
         self.library = LibraryMetrics(registry)
         self.people = PeopleMetrics(registry)
+        self._identified: dict[tuple[str, str], int] = {}
+        self._strike_events: dict[str, int] = {}
         self._canary_verdicts: dict[tuple[str, str, str], int] = {}
         self._keyword_hits: dict[tuple[str, str, str], int] = {}
         self._replicas: dict[str, ReplicaNumbers] = {}
@@ -205,7 +215,11 @@ class Metrics:
         """Count a turn that has ended."""
         labels = (turn.route, turn.model, turn.caller.label, turn.outcome.value)
         self._turns[labels] = self._turns.get(labels, 0) + 1
-        self.people.turn(turn, labels[2])
+        if turn.model and turn.route in NAMING:
+            named = (labels[2], "yes" if turn.user else "no")
+            self._identified[named] = self._identified.get(named, 0) + 1
+        if turn.strike is not None and turn.strike.event:
+            self._strike_events[turn.strike.event] = self._strike_events.get(turn.strike.event, 0) + 1
         if not turn.replica:
             return
         numbers = self.replica(turn.model, turn.replica)
@@ -233,7 +247,12 @@ class Metrics:
         turns, self._turns = self._turns, {}
         for labels, count in turns.items():
             self.requests.labels(*labels).inc(count)
-        self.people.flush()
+        identified, self._identified = self._identified, {}
+        for key, count in identified.items():
+            self.people.identified.labels(*key).inc(count)
+        events, self._strike_events = self._strike_events, {}
+        for event, count in events.items():
+            self.people.strike_events.labels(event).inc(count)
         for found, count in self._keyword_hits.items():
             self.keyword_hits.labels(*found).inc(count)
         self._keyword_hits.clear()

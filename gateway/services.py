@@ -24,7 +24,7 @@ from gateway.keys import Caller, KeyRing
 from gateway.metrics import Metrics
 from gateway.people.directory import Directory
 from gateway.people.ledger import Ledger
-from gateway.people.standing import AllGood, Kept, Standings
+from gateway.people.standing import Kept, Standings, Uncounted
 from gateway.people.watch import Watch
 from gateway.problems import Problem
 from gateway.relay.stages import Stages
@@ -103,7 +103,7 @@ class Services:
 
     def _standings(self) -> Standings:
         if not self.settings.strikes.enabled:
-            return AllGood()
+            return Uncounted(self.directory)
         return Kept(self.watch.ledger, self.watch, self.directory, closed=self.settings.strikes.state_away == "closed")
 
     @property
@@ -150,7 +150,8 @@ class Services:
     def flush_metrics(self) -> None:
         """Move what was counted to where a scrape finds it."""
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
-        self.metrics.audit_trouble.set(self.chain is not None and self.chain.trouble is not None)
+        self.metrics.audit.trouble.set(self.chain is not None and self.chain.trouble is not None)
+        self.metrics.audit.settle_lag.set(0.0 if self.chain is None else self.chain.lag_seconds)
 
     async def flush_for_ever(self) -> None:
         """Flush the metrics once a second, whatever comes of it."""

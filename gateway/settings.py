@@ -27,11 +27,13 @@ from redis.asyncio.connection import parse_url
 
 from backends.deployment import Deployment
 from gateway.audit.texts import Keep, Masked
+from gateway.complaints.rules import Appeals, Complaints
 from gateway.keys import SHORTEST_SECRET
 from gateway.labels import Labels
 from gateway.people.rules import Strikes
 from gateway.settings_file import SettingsInvalid, misnamed, read
 from gateway.settings_words import complaints
+from gateway.webhooks.rules import MOST_HOOKS, Webhook, twice
 
 __all__ = ["Limits", "Settings", "SettingsInvalid", "Timeouts", "load"]
 
@@ -170,6 +172,10 @@ class Settings(BaseSettings):
     strikes: Strikes = Strikes()
     keywords: Keywords = Keywords()
     audit: Audit = Audit()
+    appeals: Appeals = Appeals()
+    complaints: Complaints = Complaints()
+    webhooks: Annotated[tuple[Webhook, ...], Field(max_length=MOST_HOOKS)] = ()
+    """Who is told of suspensions, lifts and bans."""
     deployments: tuple[Deployment, ...] | None = None
     """The models; none: the embedded ones."""
 
@@ -221,6 +227,8 @@ class Settings(BaseSettings):
             raise _wrong("admin_key: is also `client_key`; who may chat would be an admin", "settings")
         if self.labels.header and self.labels.producer is None:
             raise _wrong("labels.header: needs `labels.producer`; no code of a producer is made up", "settings")
+        if (second := twice(self.webhooks)) is not None:
+            raise _wrong(f"webhooks[{second}].url: stands twice", "settings")
         return self
 
     @classmethod

@@ -58,7 +58,11 @@ def misnamed(environment: Mapping[str, str], settings: Mapping[str, Collection[s
     """
     known = {f"{PREFIX}{name}".upper() for name in settings}
     known |= {f"{PREFIX}{name}__{inner}".upper() for name, inners in settings.items() for inner in inners}
-    written_as_json = {name for name, inners in settings.items() if inners} | {"deployments", "trusted_proxies"}
+    written_as_json = {name for name, inners in settings.items() if inners} | {
+        "deployments",
+        "webhooks",
+        "trusted_proxies",
+    }
     complaints = []
     for name, value in environment.items():
         if not name.startswith(PREFIX) or name.startswith(OTHERS):

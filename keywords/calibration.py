@@ -15,11 +15,12 @@ Everything here is arithmetic on texts and on a callable that finds entries in t
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from keywords.entry import Action, Entry, Match
-from keywords.folding import KEPT, SQUEEZED, is_ideograph
+from keywords.folding import SQUEEZED, is_ideograph
+from keywords.mining import mine, occurring
 
 Find = Callable[[str], Iterable[int]]
 """Returns the ids of the entries that a text has."""
@@ -43,26 +44,10 @@ FEWEST_TEXTS = 1_000
 SAMPLES = 3
 """Texts that are kept for each entry, to look at."""
 
-MINED = "mined"
-"""Source of entries that come from `mine`."""
-MINED_FEWEST = 3
-MINED_LIFT = 10.0
-"""Phrases are many, so more of them than of list words have a lift by chance."""
-LONGEST = 8
-"""Folded characters of a mined phrase; the shortest has 2."""
-FRAGMENT = 0.8
-"""A phrase that is part of a longer one in this share of its texts is a fragment of it."""
 WINDOW = 10
 """Folded characters: texts that share a run of them are variants of one and go into the same fold."""
 SHARED = 20
 """Texts beyond which a shared run is a form, such as the choices of a test, and makes no variants."""
-_GRAMMAR = frozenset(
-    "的了吗呢吧啊么我你您他她它们这那哪谁何怎什为是在有和与或及并但而且就都也还又不没能可会要想让把被给对向从到于以用地得着"
-    "过请帮些个一种几多很最更如果因所之其该某己"
-)
-"""Characters of questions and sentences, not of subjects: with them `mine` would learn a data set's way of asking."""
-_EDGES = frozenset("来上下里中时去进行出再")
-"""Characters at which a phrase may not begin or end: there they belong to the words around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +153,39 @@ def _decide(  # noqa: PLR0911 - one return for each row of the rule above
     seen = f"in {hits} of {texts} harmless texts"
     chosen = entry.action in {Action.BLOCK, Action.JUDGE}
     if harmless.rate(entry) > COMMON:
-        return Action.OBSERVE, f"{seen}: tells nothing"
+        return Action.OBSERVE, f"{seen}, more than {COMMON:.0%}: an everyday word"
     if inducing is not None and entry.action is not Action.BLOCK and _telling(entry, harmless, inducing):
-        return Action.JUDGE, f"in {inducing.of(entry)} of {inducing.texts} inducing texts, {seen}"
+        told = f"in {inducing.of(entry)} of {inducing.texts} inducing texts and {seen}"
+        return Action.JUDGE, f"{told}: {LIFT:g} times as frequent there, or more"
     if hits:
         if chosen or (inducing is None and harmless.rate(entry) <= RARE):
-            return Action.JUDGE, f"{seen}: does not block"
-        return Action.OBSERVE, seen
+            return Action.JUDGE, f"{seen}: a word that harmless texts have may not block"
+        return Action.OBSERVE, f"{seen}, and nothing speaks for judging it"
     if entry.action is Action.BLOCK:
-        return Action.BLOCK, f"{seen}, and was entered so"
-    if size(entry) >= block_from and (not short(entry) or texts >= WELL_MEASURED):
-        return Action.BLOCK, f"{seen}; of size {size(entry):g}, and from {block_from:g} on few words hit any"
+        return Action.BLOCK, f"{seen}, and somebody had it block"
+    long_enough = size(entry) >= block_from
+    if long_enough and (not short(entry) or texts >= WELL_MEASURED):
+        return Action.BLOCK, f"{seen}, and {_length(entry)}: words of {block_from:g} and more hardly hit any"
     if chosen or size(entry) >= judge_from:
-        return Action.JUDGE, f"{seen}, but of size {size(entry):g} only: others like it hit some"
-    return Action.OBSERVE, f"{seen}, but of size {size(entry):g} only"
+        return Action.JUDGE, f"{seen}, but {_too_short(entry, block_from, texts, 'block')}"
+    return Action.OBSERVE, f"{seen}, but {_too_short(entry, judge_from, texts, 'judge')}"
+
+
+def _length(entry: Entry) -> str:
+    return f"it is {size(entry):g} ideographs long (two letters count as one)"
+
+
+def _too_short(entry: Entry, needed: float, texts: int, action: str) -> str:
+    """Return why *entry*, which hit nothing, is still not sure enough for *action*."""
+    if entry.match not in {Match.EXACT, Match.FOLDED}:
+        return f"how rare a {entry.match.value} is cannot be told from its length"
+    if needed == float("inf"):
+        return f"{texts} texts are too few to tell from which length on a word may {action}"
+    if size(entry) >= needed:
+        return f"{_length(entry)}: so short a word blocks only once {WELL_MEASURED} texts had none"
+    return (
+        f"{_length(entry)}: shorter than {needed:g}, and words of that length hit harmless texts too often to {action}"
+    )
 
 
 def _telling(entry: Entry, harmless: Hits, inducing: Hits) -> bool:
@@ -222,60 +226,6 @@ def _shortest(entries: Iterable[Entry], harmless: Hits, allowed: float) -> float
         if met > most:
             return length + 0.5
     return 0.5
-
-
-# Mining
-
-
-def mine(
-    inducing: Iterable[str], harmless: Iterable[str], *, fewest: int = MINED_FEWEST, lift: float = MINED_LIFT
-) -> list[str]:
-    """Return phrases, folded, that are *lift* times as frequent in *inducing* texts as in *harmless* ones.
-
-    They stand in *fewest* inducing texts or more, have no characters of grammar, and are no fragments of longer ones;
-    the most frequent come first. They are proposals: somebody should read them.
-    """
-    bad = [SQUEEZED.text(text) for text in inducing]
-    good = [SQUEEZED.text(text) for text in harmless]
-    counts = Counter(gram for text in bad for gram in set(_grams(text)))
-    frequent = {gram: count for gram, count in counts.items() if count >= fewest}
-    within: Counter[str] = Counter()
-    for gram, count in frequent.items():
-        for part in (gram[1:], gram[:-1]):
-            within[part] = max(within[part], count)
-    whole = {gram for gram, count in frequent.items() if within[gram] < FRAGMENT * count and _is_subject(gram)}
-    met = Counter(gram for text in good for gram in set(_occurring(text, whole)))
-    return sorted(
-        (gram for gram in whole if frequent[gram] * len(good) >= lift * (met[gram] + 0.5) * len(bad)),
-        key=lambda gram: (-frequent[gram], gram),
-    )
-
-
-def mined(phrases: Iterable[str], *, risk: str, action: Action = Action.JUDGE) -> list[Entry]:
-    """Return entries, without ids, of mined *phrases*; they say where they are from."""
-    note = "mined from inducing texts; to be read by somebody"
-    return [Entry(id=0, term=phrase, risk=risk, action=action, source=MINED, note=note) for phrase in phrases]
-
-
-def _grams(text: str) -> Iterator[str]:
-    stops = KEPT | _GRAMMAR
-    for start in range(len(text)):
-        for end in range(
-            start + 2, start + LONGEST + 2
-        ):  # one more: a phrase of the full length may be a fragment, too
-            if end > len(text) or text[end - 1] in stops or text[start] in stops:
-                break
-            yield text[start:end]
-
-
-def _is_subject(gram: str) -> bool:
-    return (
-        len(gram) <= LONGEST and gram[0] not in _EDGES and gram[-1] not in _EDGES and sum(map(is_ideograph, gram)) >= 2
-    )
-
-
-def _occurring(text: str, phrases: set[str]) -> Iterator[str]:
-    return (gram for gram in _grams(text) if gram in phrases)
 
 
 # Cross-validation
@@ -347,7 +297,7 @@ class _Texts:
             count += 1
             if not found.isdisjoint(block):
                 blocked += 1
-            elif not found.isdisjoint(judge) or any(_occurring(SQUEEZED.text(text), phrases)):
+            elif not found.isdisjoint(judge) or any(occurring(SQUEEZED.text(text), phrases)):
                 judged += 1
         return blocked / max(1, count), judged / max(1, count)
 

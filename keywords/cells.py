@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from keywords.entry import Action, Boundary, Direction, Entry, Match
@@ -13,11 +13,22 @@ SHOWN = 80
 COLUMNS = tuple(field.name for field in fields(Entry))
 
 _ENUMS: Mapping[str, type[StrEnum]] = {"action": Action, "match": Match, "direction": Direction, "boundary": Boundary}
-_NUMBERS = frozenset({"severity", "within", "reviewed_at", "expires_at", "benign_hits"})
+_NUMBERS = frozenset({"severity", "within", "reviewed_at", "expires_at", "benign_hits", "benign_texts"})
 _LISTS = frozenset({"exceptions", "tags"})
 _WHOLE = re.compile(r"(-?[0-9]{1,15})(?:\.0+)?")
 _GUARDED = re.compile(r"'*(?:[=+\-@\t\r]|\s*$)")
 """What a spreadsheet would run, or a blank that means something; and what already has its apostrophe."""
+
+
+class Wordless(Enum):
+    """What a line is that says no word; the value is the name of its count."""
+
+    BLANK = "blank"
+    COMMENT = "comments"
+    HEADER = "header"
+    """Names the columns."""
+    CONTINUED = "continued"
+    """Belongs to the record that began on a line before."""
 
 
 class Row(NamedTuple):
@@ -28,7 +39,7 @@ class Row(NamedTuple):
 
     line: int
     text: str
-    cells: Mapping[str, str | None] | str
+    cells: Mapping[str, str | None] | str | Wordless
 
 
 def cell_of(value: object) -> str:

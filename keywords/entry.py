@@ -1,7 +1,7 @@
 """One entry of the keyword library, and what may be entered."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from keywords.folding import SPACED, SQUEEZED, has_ideographs
@@ -19,6 +19,8 @@ MOST_EXCEPTIONS = 200
 MOST_PARTS = 5
 WIDEST = 500
 """Characters within which the parts of a combination may be asked for."""
+MEASURED = ("benign_hits", "benign_texts")
+"""Fields that a measurement sets, and nobody else."""
 LARGEST = 253_402_300_799
 """The last second of the year 9999; no count is larger."""
 PART_SIGN = "&"
@@ -82,7 +84,8 @@ class Entry:
 
     *severity* 1 (slight) to 3 (grave). *mask*: what stands in its place, a single character for each of the term's.
     *within*: characters in which the parts of a combination must stand. Times are Unix seconds.
-    *benign_hits*: harmless texts that it hit when it was last measured; None: never measured.
+    *benign_hits*: harmless texts that it hit when it was last measured; None: never measured. *benign_texts*: how many
+    texts that was measured on; None: nobody knows.
     """
 
     id: int
@@ -104,6 +107,7 @@ class Entry:
     reviewed_at: int | None = None
     expires_at: int | None = None
     benign_hits: int | None = None
+    benign_texts: int | None = None
 
     @property
     def squeezed(self) -> bool:
@@ -118,6 +122,10 @@ class Entry:
     def folded(self, text: str) -> str:
         """Return *text* in the fold in which this entry is looked for."""
         return (SQUEEZED if self.squeezed else SPACED).text(text).strip()
+
+    def unmeasured(self) -> "Entry":
+        """Return the entry as it is before it is measured."""
+        return replace(self, benign_hits=None, benign_texts=None)
 
     def alive(self, now: float) -> bool:
         """Return whether the entry has not expired at *now* (Unix seconds)."""
@@ -162,10 +170,12 @@ def _record_faults(entry: Entry) -> Iterator[tuple[str, str]]:
             yield name, f"has more than {most} characters"
     if len(entry.tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in entry.tags):
         yield "tags", f"at most {MOST_TAGS} of {LONGEST_TAG} characters"
-    for name in ("reviewed_at", "expires_at", "benign_hits"):
+    for name in ("reviewed_at", "expires_at", "benign_hits", "benign_texts"):
         value = getattr(entry, name)
         if value is not None and not 0 <= value <= LARGEST:
             yield name, f"must lie between 0 and {LARGEST}"
+    if entry.benign_texts is not None and (entry.benign_hits is None or entry.benign_hits > entry.benign_texts):
+        yield "benign_texts", "must be the number of texts in which `benign_hits` were counted"
 
 
 def _term_faults(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from keywords import spreadsheet
-from keywords.cells import COLUMNS, SHOWN, Row, cell_of, unguarded
+from keywords.cells import COLUMNS, SHOWN, Row, Wordless, cell_of, unguarded
 from keywords.wordlists import text_rows
 
 ENDINGS = ("txt", "csv", "xlsx", "jsonl")
 ACCEPTED = "accepted are .txt (a word a line), .csv and .xlsx (the first row names the columns) and .jsonl"
 LONGEST_QUOTE = 50  # lines that a quoted cell may reach over; beyond, its closing quote is taken for missing
 ZIP = b"PK\x03\x04"
+Record = tuple[int, Sequence[str] | str | Wordless]
+"""The number of a table's line, and its cells; or its beginning, where it cannot be read."""
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 """Bytes that stand in no text, in whatever encoding of Chinese."""
 
@@ -57,7 +59,9 @@ def _decoded(data: bytes, most: int, *, ends_alone: bool) -> list[str | bytes]:
     if ends_alone:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     raw = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    if len(raw) - (not raw[-1]) > most:
+    if not raw[-1]:
+        raw.pop()  # the last line had its end
+    if len(raw) > most:
         raise Unreadable(f"has more than {most} lines")
     foreign = [line for line in raw if not line.isascii()]
     fitting = sum(isinstance(_try(line, "utf-8"), str) for line in foreign)
@@ -81,7 +85,9 @@ def _objects(lines: Sequence[str | bytes]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if isinstance(line, bytes):
             yield Row(number, line.decode("utf-8", "replace"), "is not in the encoding of the other lines")
-        elif line.strip():
+        elif not line.strip():
+            yield Row(number, "", Wordless.BLANK)
+        else:
             try:
                 yield Row(number, line, _cells(decoder.decode(line)))
             except msgspec.DecodeError as error:
@@ -102,10 +108,31 @@ def _cells(found: dict[str, str | int | float | list[str] | None]) -> dict[str, 
 # Tables
 
 
-def _table(records: Iterator[tuple[int, Sequence[str] | str]]) -> Iterator[Row]:
-    """Yield the rows below the header. Raises `Unreadable` where the header is not one of ours."""
-    header = next((record for _, record in records if not isinstance(record, str) and any(record)), ())
-    names = [name.strip().lower() for name in header]
+def _table(records: Iterator[Record]) -> Iterator[Row]:
+    """Yield the header, and the rows below it. Raises `Unreadable` where the header is not one of ours."""
+    names: list[str] | None = None
+    for number, record in records:
+        if isinstance(record, str):
+            yield Row(number, record, "a quote is not closed, or the line is in another encoding")
+        elif isinstance(record, Wordless):
+            yield Row(number, "", record)
+        elif not any(cell.strip() for cell in record):
+            yield Row(number, "", Wordless.BLANK)
+        elif names is None:
+            names = _header(record)
+            yield Row(number, "", Wordless.HEADER)
+        else:
+            text = ",".join(cell[:SHOWN] for cell in record[:SHOWN])
+            beyond = [cell for cell, name in zip(record, [*names, *[""] * len(record)], strict=False) if not name]
+            cells = dict(zip(names, map(unguarded, [*record, *[""] * len(names)]), strict=False))
+            yield Row(number, text, "has a cell under no column" if any(beyond) else cells)
+    if names is None:
+        _header(())
+
+
+def _header(record: Sequence[str]) -> list[str]:
+    """Return the names of the columns. Raises `Unreadable` where they are not ours."""
+    names = [name.strip().lower() for name in record]
     for name in names:
         if name and name not in COLUMNS:
             raise Unreadable(f"unknown column `{name[:SHOWN]}`; known are {', '.join(COLUMNS)}")
@@ -113,17 +140,10 @@ def _table(records: Iterator[tuple[int, Sequence[str] | str]]) -> Iterator[Row]:
         raise Unreadable(f"column `{twice[0]}` stands there twice")
     if "term" not in names:
         raise Unreadable("has no column `term`: the first row must name the columns")
-    for number, record in records:
-        if isinstance(record, str):
-            yield Row(number, record, "a quote is not closed, or the line is in another encoding")
-        elif any(cell.strip() for cell in record):
-            text = ",".join(cell[:SHOWN] for cell in record[:SHOWN])
-            beyond = [cell for cell, name in zip(record, [*names, *[""] * len(record)], strict=False) if not name]
-            cells = dict(zip(names, map(unguarded, [*record, *[""] * len(names)]), strict=False))
-            yield Row(number, text, "has a cell under no column" if any(beyond) else cells)
+    return names
 
 
-def _csv_records(lines: Sequence[str | bytes]) -> Iterator[tuple[int, Sequence[str] | str]]:
+def _csv_records(lines: Sequence[str | bytes]) -> Iterator[Record]:
     """Yield number and cells of each record, or the beginning of a line that cannot be read."""
     head = next((line for line in lines if isinstance(line, str) and line.strip()), "")
     delimiter = next((sign for sign in ",\t;" if sign in head), ",")
@@ -138,6 +158,10 @@ def _csv_records(lines: Sequence[str | bytes]) -> Iterator[tuple[int, Sequence[s
                 yield at + 1, next(csv.reader([record], delimiter=delimiter))
             except csv.Error:
                 yield at + 1, record
+        else:
+            yield at + 1, Wordless.BLANK
+        for further in range(1, size):
+            yield at + 1 + further, Wordless.CONTINUED
         at += size
 
 
@@ -153,9 +177,13 @@ def _record(lines: Sequence[str | bytes]) -> tuple[int, str | None]:
     return 1, None
 
 
-def _sheet_records(data: bytes, most: int) -> Iterator[tuple[int, Sequence[str] | str]]:
-    """Yield number and cells of each row of the first sheet."""
+def _sheet_records(data: bytes, most: int) -> Iterator[Record]:
+    """Yield number and cells of each row of the first sheet; of rows that the file leaves out, that they are blank."""
+    last = 0
     try:
-        yield from spreadsheet.first_sheet(data, most_rows=most)
+        for number, cells in spreadsheet.first_sheet(data, most_rows=most):
+            yield from ((left_out, Wordless.BLANK) for left_out in range(last + 1, number))
+            yield number, cells
+            last = max(last, number)
     except spreadsheet.BadSheet as error:
         raise Unreadable(str(error)) from None

@@ -15,6 +15,8 @@ from xml.etree import ElementTree as ET
 MOST_UNPACKED = 50 << 20
 """Bytes unpacked of one file, and characters in the cells of its sheet: cells may share one long text."""
 MOST_COLUMNS = 64
+LAST_ROW = 1_048_576
+"""Of a sheet, in Excel."""
 CHUNK = 1 << 16
 BOOK = "xl/workbook.xml"
 STRINGS = "xl/sharedStrings.xml"
@@ -181,6 +183,8 @@ class _Sheet(_Texts):
     def begin(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag == "row":
             self._number = int(attributes.get("r", self._number + 1))
+            if not 1 <= self._number <= LAST_ROW:
+                raise BadSheet(f"has a row that is numbered {self._number}; the last one is {LAST_ROW}")
             self._column = -1
             self._cells = {}
         elif tag == "c":

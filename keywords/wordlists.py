@@ -3,7 +3,7 @@ r"""The words of a plain text. One a line is the rule, but the public lists are 
 What stands in them (houbb/sensitive-word, importcjj/sensitive, konsheng/Sensitive-lexicon), and how it is read:
 
 =====================================  ================================================================================
-``# words``, blank                     skipped
+``# words``, blank                     no words, counted as comments and blank
 ``word,`` ``a,b`` ``a、b`` ``a|b``       one word each; the signs are ``, ， 、 | ｜ ; ；``
 ``真、善、忍`` ``法+輪+功``               all of one character: one word, written apart
 ``疫情+红会+政府``                       a combination of 2 to 5 parts
@@ -25,9 +25,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from keywords.cells import Row, cell_of
+from keywords.cells import Row, Wordless, cell_of
 from keywords.entry import Action, Match
 from keywords.risks import RISKS
+
+HEADING = "is a heading, not a word"
 
 _SIGNS = re.compile(r"[,，、|｜;；]")
 _COMBINATION = re.compile(r"[^+=]+(?:\+[^+=]+)+")
@@ -52,11 +54,11 @@ def text_rows(lines: Sequence[str | bytes]) -> Iterator[Row]:
             continue
         text = line.strip()
         if not text or text.startswith("#"):
-            continue
-        if text.endswith((":", "：")):
-            yield Row(number, text, "is a heading, not a word")
-            continue
-        yield from (Row(number, text, cells) for cells in _words(text, layout))
+            yield Row(number, text, Wordless.COMMENT if text else Wordless.BLANK)
+        elif text.endswith((":", "：")):
+            yield Row(number, text, HEADING)
+        else:
+            yield from (Row(number, text, cells) for cells in _words(text, layout))
 
 
 def _layout(lines: Sequence[str]) -> _Layout:

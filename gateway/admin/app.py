@@ -10,7 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
-from gateway.admin import admins, docs, keys, keyword_versions, keywords
+from gateway.admin import admins, aliases, audit, docs, keys, keyword_versions, keywords, people
 from gateway.admin.gate import Gate
 from gateway.admin.services import AdminServices
 from gateway.admin_store import AdminNameTaken, LastAdmin, UnknownAdmin
@@ -34,8 +34,12 @@ def create_app(services: AdminServices) -> FastAPI:
     app.include_router(keys.router, dependencies=[])
     app.include_router(keywords.router)
     app.include_router(keyword_versions.router)
+    app.include_router(people.router)
+    app.include_router(aliases.router)
+    app.include_router(audit.router)
     app.add_middleware(Gate, answer_error=_answer_error, bound=BODY_BYTES, bounds={keywords.IMPORT_PATH: MOST_BYTES})
-    for kind in (Problem, LastAdmin, *KEY_PROBLEMS, *REFUSALS, RequestValidationError, HTTPException, Exception):
+    refusals = (*REFUSALS, *people.REFUSALS)
+    for kind in (Problem, LastAdmin, *KEY_PROBLEMS, *refusals, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
@@ -79,18 +83,24 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 def _problem(request: Request, error: Exception) -> Problem:
     match error:
-        case _ if type(error) in KEY_PROBLEMS:
-            status, param, code = KEY_PROBLEMS[type(error)]
-            return Problem(status, str(error), param=param, code=code)
-        case LastAdmin():
-            return Problem(409, str(error), param=error.field, code="last_admin")
-        case _ if isinstance(error, REFUSALS):
-            return keywords.problem(error)
         case RequestValidationError():
             return _misshaped(request, error)
         case HTTPException():
             return _no_route(request, error)
-    return _database_away(error) or of(error)
+    return _refused(error) or _database_away(error) or of(error)
+
+
+def _refused(error: Exception) -> Problem | None:
+    """Return what a store refuses, as the client reads it."""
+    if type(error) in KEY_PROBLEMS:
+        status, param, code = KEY_PROBLEMS[type(error)]
+        return Problem(status, str(error), param=param, code=code)
+    if isinstance(error, LastAdmin):
+        return Problem(409, str(error), param=error.field, code="last_admin")
+    for kinds, problem in ((REFUSALS, keywords.problem), (people.REFUSALS, people.problem)):
+        if isinstance(error, kinds):
+            return problem(error)
+    return None
 
 
 def _database_away(error: Exception) -> Problem | None:

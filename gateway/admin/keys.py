@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
-from gateway.admin.idempotency import once
 from gateway.admin.services import AdminServices
+from gateway.idempotency import once
 from gateway.key_fields import KeyChanges, NewKey, Rotation
 from gateway.key_store import UnknownKey
 from gateway.problems import invalid

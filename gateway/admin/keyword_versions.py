@@ -5,12 +5,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.admin.audit import audit, searching
+from gateway.admin.audit_services import READ_TEXTS
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
+from gateway.keyword_changes import Edit
 from gateway.keyword_fields import LARGEST_ID, Reason
+from gateway.keyword_impact import MOST_TURNS
+from gateway.keyword_impact import impact as over_turns
 from gateway.keyword_trials import DRAFT, LIVE
 from gateway.keyword_versions import LONGEST_CANARY_MINUTES, UnknownVersion, differences
-from gateway.problems import Problem
+from gateway.problems import Problem, invalid
 from keywords.entry import Direction
 
 router = APIRouter(prefix="/admin/keywords", tags=["keywords"])
@@ -162,8 +167,20 @@ async def test(request: Request, trial: Trial) -> dict[str, Any]:
 
 
 @router.post("/impact")
-async def impact(request: Request, trial: ImpactTrial) -> dict[str, Any]:
-    """Return what a version, or the draft, does with many texts."""
+async def impact(
+    request: Request,
+    trial: ImpactTrial,
+    source: Annotated[Literal["given", "audit"], Query(description="`audit`: what people really said.")] = "given",
+    last: Annotated[int, Query(ge=1, le=MOST_TURNS, description="Of so many turns.")] = 1_000,
+) -> dict[str, Any]:
+    """Return what a version, or the draft, does with many texts, or with the kept words of the last turns."""
+    if source == "audit":
+        if trial.texts is not None:
+            raise invalid("`texts` and `source=audit` are two different sources.", "texts")
+        await audit(request).record(request.state.admin, READ_TEXTS, what="keywords.impact", last=last)
+        with searching():
+            search, trials = audit(request).search, keywords(request).trials
+            return await over_turns(trials, search, trial.version, last, Direction(trial.direction))
     return await keywords(request).trials.impact(trial.version, trial.texts, Direction(trial.direction))
 
 
@@ -188,7 +205,7 @@ async def calibrate(
 
     async def work() -> dict[str, Any]:
         return await keywords(request).trials.calibrate(
-            how.texts, how.inducing, apply=how.apply, mine=how.mine, force=how.force
+            how.texts, how.inducing, apply=how.apply, mine=how.mine, edit=Edit(request.state.admin, how.force or "")
         )
 
     asked = ["keywords.calibrate", how.model_dump()]

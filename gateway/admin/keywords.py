@@ -1,20 +1,23 @@
 """`/admin/keywords/entries`, `/import`, `/export`: the draft of the keyword library."""
 
+import asyncio
 import logging
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
-from typing import Annotated, Any, cast
+from typing import IO, Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import PlainValidator
 
-from gateway.admin.idempotency import once
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.services import KeywordServices
+from gateway.idempotency import once
 from gateway.keyword_bulk import remove_source
-from gateway.keyword_fields import LARGEST_ID, EntryChanges, File, NewEntry, Removal, Search, faults_of
+from gateway.keyword_changes import Edit
+from gateway.keyword_fields import LARGEST_ID, Changes, EntryChanges, File, NewEntry, Removal, Search, faults_of
 from gateway.keyword_files import MOST_BYTES, Format, take_in, written
 from gateway.keyword_store import EntryInvalid, TermTaken, UnknownEntry
 from gateway.keyword_trials import DRAFT, LIVE, Version, warnings
@@ -33,6 +36,9 @@ ANY_FILE = {
     }
 }
 """What the documentation page asks for: the body is read as it comes."""
+TOO_LARGE = f"The file has more than {MOST_BYTES >> 20} MB: split it by lines."
+SPOOLED = 1 << 20
+"""Bytes of a body that are written in one go."""
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="The last id of the page before.")]
@@ -117,7 +123,8 @@ async def _with_findings(request: Request, record: dict[str, Any], entry: Entry)
 @router.delete("/entries")
 async def delete_source(request: Request, which: Annotated[Removal, Query()]) -> dict[str, Any]:
     """Take all entries of one source out of the draft; frozen versions keep them."""
-    found = await remove_source(keywords(request).store, which.source, dry=which.dry_run)
+    edit = Edit(request.state.admin, which.why or "")
+    found = await remove_source(keywords(request).store, which.source, edit, dry=which.dry_run)
     if found["removed"]:
         log.info("%s removed %d keyword entries of a source: %s", request.state.admin, found["entries"], which.why)
     return {**found, "why": which.why}
@@ -134,15 +141,22 @@ async def change(request: Request, entry_id: Id, fields: EntryChanges) -> dict[s
     """Change an entry. An imported one judges or blocks only once it was measured, or with `force`."""
     values = fields.values()
     force = values.pop("force", None)
-    record = await keywords(request).store.change(entry_id, values, force)
+    record = await keywords(request).store.change(entry_id, values, force, by=request.state.admin)
     return await _with_findings(request, record, await keywords(request).store.entry(entry_id))
 
 
 @router.delete("/entries/{entry_id}")
 async def delete(request: Request, entry_id: Id) -> dict[str, Any]:
     """Take an entry out of the draft; frozen versions keep it."""
-    await keywords(request).store.delete(entry_id)
+    await keywords(request).store.delete(entry_id, by=request.state.admin)
     return {"id": entry_id, "deleted": True}
+
+
+@router.get("/changes")
+async def list_changes(request: Request, which: Annotated[Changes, Query()]) -> dict[str, Any]:
+    """List what was done to the draft, the newest first: by whom, when, from what to what, why."""
+    found = await keywords(request).changes.page(which.limit + 1, which.after, which.search())
+    return page(found, which.limit, "number")
 
 
 @router.post("/import", openapi_extra=ANY_FILE)
@@ -150,25 +164,37 @@ async def import_file(
     request: Request, response: Response, file: Annotated[File, Query()], key: IdempotencyKey = None
 ) -> dict[str, Any]:
     """Enter a word list (text, csv, xlsx or JSON lines); its entries only observe until they are measured."""
-    data = await _body(request)
+    with tempfile.TemporaryFile() as body:
+        digest = await _spool(request, body)
 
-    async def work() -> dict[str, Any]:
-        return await take_in(keywords(request).store, data, **file.model_dump(), by=request.state.admin)
+        async def work() -> dict[str, Any]:
+            return await take_in(keywords(request).store, body, **file.model_dump(), by=request.state.admin)
 
-    asked = ["keywords.import", file.model_dump(), sha256(data).hexdigest()]
-    answer: dict[str, Any] = await repeatable(request, response, key, asked, work)
-    return answer
+        asked = ["keywords.import", file.model_dump(), digest]
+        answer: dict[str, Any] = await repeatable(request, response, key, asked, work)
+        return answer
 
 
-async def _body(request: Request) -> bytes:
-    data = bytearray()
+async def _spool(request: Request, file: IO[bytes]) -> str:
+    """Write the body into *file*, some of it at a time and never on the event loop; return its digest."""
+    size, digest, waiting = 0, sha256(), bytearray()
+
+    def write(data: bytes) -> None:
+        file.write(data)
+        digest.update(data)
+
     async for part in request.stream():
-        data += part
-        if len(data) > MOST_BYTES:
-            raise invalid(f"The body has more than {MOST_BYTES} bytes.", "body", "body_too_large")
-    if not data:
+        size += len(part)
+        if size > MOST_BYTES:
+            raise invalid(TOO_LARGE, "body", "body_too_large")
+        waiting += part
+        if len(waiting) >= SPOOLED:
+            await asyncio.to_thread(write, bytes(waiting))
+            waiting.clear()
+    if not size:
         raise EntryInvalid("body", "the body is empty: send the file as it is")
-    return bytes(data)
+    await asyncio.to_thread(write, bytes(waiting))
+    return digest.hexdigest()
 
 
 @router.get("/export")

@@ -50,6 +50,14 @@ class Strike(msgspec.Struct, frozen=True, omit_defaults=True):
     after: State = State()
 
 
+class Struck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who was suspended, so that whoever is to be told of it need not look for the begin of the turn."""
+
+    person: str
+    tenant: str = ""
+    user: str = ""
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", kw_only=True):
     """What every record has: when it was written."""
 
@@ -127,20 +135,36 @@ class Finished(Record, frozen=True, omit_defaults=True, tag="finished", kw_only=
     """Where it is another than that of `Accepted`: a judge's, or of an answer that was cut."""
     observed: tuple[Found, ...] = ()
     strike: Strike | None = None
+    struck: Struck | None = None
+    """Whom the strike suspended."""
     words: Text | None = None
     """The newest words with their text, where only the end of the turn showed that it is to be kept."""
     answer: Text | None = None
 
 
 class Person(Record, frozen=True, omit_defaults=True, tag="person", kw_only=True):
-    """Something other than an utterance changed a person's standing: a lift, a suspension, an appeal."""
+    """What somebody did about a person; written before it is done, and `Applied` says that it was."""
 
     person: str
     kind: str
+    """``suspend``, ``lift``, ``uphold``; ``ban``, ``unban``, ``exempt``, ``unexempt``; ``alias``, ``unalias``."""
     strike: Strike
+    """The moment; without an `id` also what it did."""
     by: str = ""
     reason: str = ""
     until: int = 0
+    """Of what ends by itself; `policies.strikes.UNTIL_LIFTED`: no end is set."""
+    id: str = ""
+    alias: str = ""
+    """The id that stands for the person."""
+
+
+class Applied(Record, frozen=True, omit_defaults=True, tag="applied", kw_only=True):
+    """What `Person` says is done, or cannot be done now (event ``pending``) and will be."""
+
+    id: str
+    person: str
+    strike: Strike
 
 
 class Admin(Record, frozen=True, omit_defaults=True, tag="admin", kw_only=True):
@@ -161,7 +185,42 @@ class Admin(Record, frozen=True, omit_defaults=True, tag="admin", kw_only=True):
     """HTTP status of the answer; 0: it did not come by HTTP, or is not answered yet."""
 
 
-AnyRecord = Segment | Torn | Accepted | Judged | Finished | Person | Admin
+class Appeal(Record, frozen=True, omit_defaults=True, tag="appeal", kw_only=True):
+    """A person asks staff to look at a refusal or a suspension again."""
+
+    id: str
+    key: str
+    tenant: str
+    person: str
+    user: str
+    text: str
+    """Kept whatever `audit.texts` says: it was written to staff."""
+    due: int
+    """Until when staff are to decide, in Unix milliseconds."""
+    address: str = ""
+    content_id: str = ""
+    found: tuple[Found, ...] = ()
+    """What the keyword library noticed in the text; nothing follows from it."""
+
+
+class Complaint(Record, frozen=True, omit_defaults=True, tag="complaint", kw_only=True):
+    """Somebody complains about a content; *person* and *user* are empty where nobody is named."""
+
+    id: str
+    key: str
+    tenant: str
+    content_id: str
+    kind: str
+    due: int
+    person: str = ""
+    user: str = ""
+    text: str = ""
+    contact: str = ""
+    address: str = ""
+    found: tuple[Found, ...] = ()
+
+
+AnyRecord = Segment | Torn | Accepted | Judged | Finished | Person | Applied | Admin | Appeal | Complaint
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(AnyRecord)

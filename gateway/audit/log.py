@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gateway.audit.entries import Accepted, AnyRecord, Decision, Finished, Found, Judged, encode
+from gateway.audit.entries import Accepted, Decision, Finished, Found, Judged, Struck, encode
 from gateway.audit.record import Outcome, Turn
 from gateway.audit.texts import Texts
+from policies.strikes import SUSPENDING
 from policies.verdict import CLEAN, Evidence, Verdict
 
 KEPT = frozenset({Outcome.REFUSED, Outcome.CUT})
@@ -19,8 +20,15 @@ class Chain(Protocol):
     trouble: str | None
     """Why nothing can be written now."""
 
+    @property
+    def lag_seconds(self) -> float:
+        """For how long the oldest record that is not safe on the disk has waited."""
+
     def append(self, *bodies: bytes) -> int:
         """Write records; return the number of the last. Raises `AuditUnavailable`."""
+
+    waits: bool
+    """Whether a turn goes on only when its record is on the disk."""
 
     async def durable(self, seq: int) -> None:
         """Return when record *seq* is as safe as the settings ask for. Raises `AuditUnavailable`."""
@@ -37,7 +45,9 @@ class Log:
 
     async def accepted(self, turn: Turn) -> None:
         """Record that a turn has begun. Raises `AuditUnavailable`."""
-        await self._write(self.beginning(turn))
+        seq = self.chain.append(encode(self.beginning(turn)))
+        if self.chain.waits:
+            await self.chain.durable(seq)
         turn.accepted = True
         turn.recorded = turn.verdict
 
@@ -51,12 +61,14 @@ class Log:
             counts=turn.counts,
             utterance=turn.utterance.id if turn.counts else "",
         )
-        await self._write(record)
+        await self.chain.durable(self.chain.append(encode(record)))
         turn.recorded = turn.verdict
 
     async def finished(self, turn: Turn) -> None:
         """Record how a turn ended. Raises `AuditUnavailable`."""
-        await self._write(self.end(turn))
+        seq = self.chain.append(encode(self.end(turn)))
+        if self.chain.waits:
+            await self.chain.durable(seq)
 
     def beginning(self, turn: Turn) -> Accepted:
         """Return the first record of a turn."""
@@ -76,7 +88,7 @@ class Log:
             library=self.library(),
             policy=self.policy,
             words=self.texts.of(turn.utterance.text, violation=verdict.refused),
-            verdict=None if verdict == CLEAN else _decision(verdict),
+            verdict=None if verdict is CLEAN or verdict == CLEAN else _decision(verdict),
             counts=turn.counts,
             utterance=turn.utterance.id if turn.counts else "",
         )
@@ -96,14 +108,18 @@ class Log:
             first_token_ms=_milliseconds(turn.first_token_seconds),
             total_ms=_milliseconds(turn.seconds),
             verdict=None if turn.verdict is turn.recorded else _decision(turn.verdict),
-            observed=_found(turn.observed),
+            observed=_found(turn.observed) if turn.observed else (),
             strike=turn.strike,
+            struck=_struck(turn),
             words=self.texts.of(turn.utterance.text, violation=True) if late else None,
             answer=self.texts.of(turn.answer, violation=kept),
         )
 
-    async def _write(self, record: AnyRecord) -> None:
-        await self.chain.durable(self.chain.append(encode(record)))
+
+def _struck(turn: Turn) -> Struck | None:
+    if turn.strike is None or turn.strike.event not in SUSPENDING:
+        return None
+    return Struck(turn.standing.id, turn.caller.tenant, turn.user)
 
 
 def _now() -> int:

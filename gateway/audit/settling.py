@@ -25,7 +25,9 @@ class Syncing(Protocol):
     """What the thread needs of a writer."""
 
     trouble: str | None
-    head: Head
+
+    @property
+    def head(self) -> Head: ...
 
     def sync(self) -> Head: ...
     def check(self) -> None: ...

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.audit.chain import HEADER, framed
+from gateway.audit.chain import GENESIS, HEADER, framed
 from gateway.audit.entries import Segment, Torn, encode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.recovery import resume
@@ -58,6 +58,8 @@ class Writer:
         self.slot = slot
         self.trouble: str | None = None
         """Why nothing can be written now; for the metrics and for readiness."""
+        self.waits = power
+        """Whether a turn goes on only when its record is on the disk."""
         self.failures = 0
         """Of writing and of syncing, since the start."""
         self._segment_bytes = segment_bytes
@@ -67,6 +69,7 @@ class Writer:
         self._suspect = False
         self._fd = self._head_fd = -1
         self._path, self._size, self._until, self._new = Path(), 0, 0.0, True
+        self._seq, self._hash = 0, GENESIS
         try:
             self._resume()
         except (OSError, AuditUnavailable) as error:
@@ -91,16 +94,30 @@ class Writer:
             try:
                 if self._size >= self._segment_bytes or self._clock() >= self._until:
                     self._begin()
-                self._write(bodies)
+                if len(bodies) == 1:  # as `_write` does, without its detours: nearly every call
+                    body = bodies[0]
+                    digest = sha256(self._hash + body).digest()
+                    data = HEADER.pack(len(body), digest) + body
+                    _write_all(self._fd, data)
+                    self._size += len(data)
+                    self._hash = digest
+                    self._seq += 1
+                else:
+                    self._write(bodies)
             except OSError as error:
                 raise self._failed(error) from error
         self.settler.poke()
-        return self.head.seq
+        return self._seq
 
     async def durable(self, seq: int) -> None:
         """Return when record *seq* is as safe as `durability` asks for. Raises `AuditUnavailable`."""
-        if self.settler.power:
+        if self.waits:
             await self.settler.wait(seq)
+
+    @property
+    def head(self) -> Head:
+        """The last record that is written."""
+        return Head(self._seq, self._hash)
 
     @property
     def lag_seconds(self) -> float:
@@ -177,7 +194,7 @@ class Writer:
 
     def _resume(self) -> None:
         found = resume(self.slot.directory)
-        self.head = Head(found.seq, found.hash)
+        self._seq, self._hash = found.seq, found.hash
         self._head_fd = self._open_head()
         if found.file:
             self._open(segment(self.slot.directory, found.file), found.size, found.began / 1000, os.O_APPEND)
@@ -189,20 +206,14 @@ class Writer:
 
     def _write(self, bodies: "tuple[bytes, ...] | list[bytes]") -> None:
         """Append frames to the open segment. Raises `OSError`."""
-        before = self.head.hash
-        if len(bodies) == 1:  # as `framed` does, without its loop: nearly every call
-            body = bodies[0]
-            before = sha256(before + body).digest()
-            data = HEADER.pack(len(body), before) + body
-        else:
-            data, before = framed(before, bodies)
+        data, last = framed(self._hash, bodies)
         _write_all(self._fd, data)
         self._size += len(data)
-        self.head = Head(self.head.seq + len(bodies), before)
+        self._seq, self._hash = self._seq + len(bodies), last
 
     def _begin(self) -> None:
         """Go on in a new segment. Raises `OSError`, and the old one stays."""
-        path = segment(self.slot.directory, self.head.seq + 1)
+        path = segment(self.slot.directory, self._seq + 1)
         old = self._fd, self._path, self._size, self._until
         self._open(path, 0, self._clock(), os.O_APPEND | os.O_CREAT | os.O_TRUNC)  # what is there, failed to begin
         try:

@@ -1,6 +1,6 @@
 """Standings in Redis: one script, atomic and on the server's clock; the same for all workers and nodes."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ KEPT_SECONDS = 400 * 86_400
 """Of a person who says nothing bad; longer than any level lives, and refreshed by each change."""
 SCRIPT = (Path(__file__).parent / "strike.lua").read_text(encoding="utf-8")
 _NO_EPOCH, _CHANGED = -1, -2
+_FIELDS = State.__struct_fields__
 
 
 class Incomplete(Exception):
@@ -70,13 +71,19 @@ class Ledger:
         """
         return await self._run("count", person, utterance, "1" if violation else "0", at)
 
-    async def lift(self, person: str, *, upheld: bool = False, at: int | None = None) -> Change:
-        """End a suspension; *upheld*: it was a mistake, and its level goes back, too. Raises `Incomplete`."""
-        return await self._run("uphold" if upheld else "lift", person, at=at)
+    async def lift(self, person: str, *, upheld: bool = False, at: int | None = None, seq: int | None = None) -> Change:
+        """End a suspension; *upheld*: it was a mistake, and its level goes back, too.
 
-    async def suspend(self, person: str, until: int, at: int | None = None) -> Change:
-        """Suspend by hand, *until* then (Unix ms, or `UNTIL_LIFTED`). Raises `Incomplete`."""
-        return await self._run("suspend", person, argument=str(until), at=at)
+        Raises `Incomplete`, and `Changed` where the last change is not number *seq* any more.
+        """
+        return await self._run("uphold" if upheld else "lift", person, at=at, expected=seq)
+
+    async def suspend(self, person: str, until: int, at: int | None = None, seq: int | None = None) -> Change:
+        """Suspend by hand, *until* then (Unix ms, or `UNTIL_LIFTED`).
+
+        Raises `Incomplete`, and `Changed` where the last change is not number *seq* any more.
+        """
+        return await self._run("suspend", person, argument=str(until), at=at, expected=seq)
 
     async def look(self, person: str) -> Stamped:
         """Return a person's standing. Raises `Incomplete`."""
@@ -87,8 +94,7 @@ class Ledger:
 
         Raises `Changed` where the last change is not number *seq* any more.
         """
-        expected = "" if seq is None else str(seq)
-        return await self._run("set", person, argument=msgspec.json.encode(state).decode(), expected=expected)
+        return await self._run("set", person, argument=msgspec.json.encode(state).decode(), expected=seq)
 
     async def complete(self) -> bool:
         """Return whether all standings are there."""
@@ -110,6 +116,21 @@ class Ledger:
         found: dict[bytes, bytes] = await cast("Awaitable[Any]", self.redis.hgetall(NOTABLE))
         return {person.decode(): unpacked(packed) for person, packed in found.items()}
 
+    async def among(self, people: Sequence[str]) -> dict[str, Stamped]:
+        """Return the standing of each of *people*. Raises `Incomplete`."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.exists(EPOCH)
+            for person in people:
+                pipeline.hmget(f"{_SLOT}:p:{person}", [*_FIELDS, "seq"])
+            complete, *rows = await pipeline.execute()
+        if not complete:
+            raise Incomplete
+        found = {}
+        for person, row in zip(people, rows, strict=True):
+            *numbers, seq = (int(number or 0) for number in row)
+            found[person] = Stamped(State(*numbers), seq)
+        return found
+
     async def _run(  # noqa: PLR0913, PLR0917 - the arguments of the script
         self,
         what: str,
@@ -117,12 +138,13 @@ class Ledger:
         utterance: str = "",
         argument: str = "",
         at: int | None = None,
-        expected: str = "",
+        expected: int | None = None,
     ) -> Change:
         rule = self.rule
         keys = [f"{_SLOT}:p:{person}", f"{_SLOT}:u:{person}:{utterance}", NOTABLE, SEQUENCE, EPOCH]
-        given = [what, person, "" if at is None else at, argument, expected, rule.consecutive, rule.daily]
-        given += [",".join(map(str, rule.suspensions_ms)), rule.decay_ms, rule.same_ms, rule.same_most_ms]
+        given = [what, person, "" if at is None else at, argument, "" if expected is None else expected]
+        given += [rule.consecutive, rule.daily, ",".join(map(str, rule.suspensions_ms)), rule.decay_ms]
+        given += [rule.same_ms, rule.same_most_ms]
         found: list[Any] = await self._script(keys, [*given, rule.utc_offset_ms, CHANNEL, KEPT_SECONDS])
         if found[0] == _NO_EPOCH:
             raise Incomplete

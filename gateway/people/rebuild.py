@@ -1,20 +1,23 @@
 """Standings from the audit log: after a loss of the state server, and for what it could not count.
 
 The log is the truth. What was counted stands in it with the moment and the number that the script gave it, what was
-not with its own moment; replayed in that order by the rule they give the standing.
+not with its own moment; replayed in that order by the rule they give the standing. What an admin does is on record
+before it is done, and again with moment and number when it is done: what was not, is done from here.
 """
 
 import asyncio
 import logging
 import secrets
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from gateway.audit.entries import Accepted, Finished, Judged, Person, decode
+from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person, decode
 from gateway.audit.heads import writers
+from gateway.audit.retention import start
 from gateway.audit.segments import Broken, Cursor, read
 from gateway.people.ledger import Changed, Incomplete, Ledger
 from gateway.people.standing import PENDING
@@ -24,9 +27,13 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 UNDERWAY_LOOKS = 5
-"""Looks at the log after which a turn that was to be counted, and has no end, is taken for one that was killed."""
+"""Looks at the log after which what was to be counted, and has no end, is taken for killed."""
 LONGEST_LOOKS = 7_200
-"""Looks after which no end of a clean turn is awaited any more."""
+"""Looks, and seconds, after which no end of a clean turn is awaited any more."""
+TRIES = UNDERWAY_LOOKS + 3
+"""Looks of a rebuild by hand, until it leaves alone whoever is speaking all the time."""
+MEASURES = frozenset({"suspend", "lift", "uphold"})
+"""What changes a standing of the things that are done about people; the others stand in SQL."""
 _COUNTED = (b'"counts":', b'"strike":', b'"t":"person"')
 
 
@@ -47,8 +54,8 @@ class Event:
 
     @property
     def killed(self) -> bool:
-        """Whether it is a violation whose turn will have no end."""
-        return self.kind == "violation" and self.looks > UNDERWAY_LOOKS
+        """Whether it counts and will have no end; a clean utterance without one does not count."""
+        return self.kind != "clean" and self.looks > UNDERWAY_LOOKS
 
 
 def standing(events: list[Event], rule: Rule) -> State:
@@ -75,17 +82,19 @@ class Events:
 
     def look(self) -> None:
         """Read what is new, and know how often each turn was without an end."""
-        for turn, event in list(self._open.items()):
+        for event in self._open.values():
             event.looks += 1
-            if event.looks > LONGEST_LOOKS:
-                del self._open[turn]
         self.read()
+        oldest = time.time_ns() // 1_000_000 - LONGEST_LOOKS * 1000
+        for turn, event in list(self._open.items()):
+            if event.looks > LONGEST_LOOKS or (event.kind == "clean" and event.at < oldest):
+                del self._open[turn]
 
     def read(self) -> None:
         """Read what is new. A chain that is broken is read up to there; `gateway audit verify` tells where."""
         for directory in writers(self.root):
-            cursor = self._cursors.get(directory, Cursor())
             try:
+                cursor = self._cursors.get(directory) or start(directory, None)
                 for row in read(directory, cursor):
                     self._cursors[directory] = row.cursor
                     if any(mark in row.body for mark in _COUNTED):
@@ -112,14 +121,19 @@ class Events:
                 self._open[turn.id] = event = Event(turn.person, turn.counts, turn.at, utterance=turn.utterance)
                 if turn.counts == "violation":
                     self.people[turn.person].append(event)
-            case Finished() as end:
+            case (Finished() | Applied()) as end:
                 self._end(end)
-            case Person() as one:
-                strike = one.strike
-                event = Event(one.person, one.kind, strike.at, strike.seq, until=one.until, settled=True)
-                self.people[one.person].append(event)
+            case Person() as one if one.kind in MEASURES:
+                self._measure(one)
 
-    def _end(self, end: Finished) -> None:
+    def _measure(self, one: Person) -> None:
+        strike = one.strike
+        event = Event(one.person, one.kind, strike.at, strike.seq, until=one.until, settled=not one.id)
+        self.people[one.person].append(event)
+        if one.id:
+            self._open[one.id] = event
+
+    def _end(self, end: Finished | Applied) -> None:
         event = self._open.pop(end.id, None)
         if event is None or end.strike is None:
             return
@@ -167,6 +181,29 @@ class Rebuilder:
         await self.ledger.open(secrets.token_hex(8))
         log.info("the standings of %d people were rebuilt from the audit log", len(self.events.people))
         return len(self.events.people)
+
+    async def compare(self) -> tuple[int, int]:
+        """Bring everybody in line with the log beside a gateway that counts.
+
+        Return for how many people it was done, and how many were left alone since they spoke all the time.
+        """
+        await asyncio.to_thread(self.events.look)
+        if not await self.ledger.complete():
+            return await self.all(), 0
+        left = set(self.events.people)
+        for again in range(TRIES):
+            if again:
+                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.to_thread(self.events.look)
+            found = {person: await self.ledger.look(person) for person in left}
+            await asyncio.to_thread(self.events.read)
+            for person in left - self.events.underway():
+                same = found[person].state == standing(self.events.people[person], self.ledger.rule)
+                if same or await self._caught_up(person, found[person].seq):
+                    left.discard(person)
+            if not left:
+                break
+        return len(self.events.people) - len(left), len(left)
 
     async def _caught_up(self, person: str, seq: int) -> bool:
         """Set what the log gives, unless somebody was quicker; then the next look has it."""

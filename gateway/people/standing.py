@@ -52,12 +52,18 @@ class Standings(Protocol):
         """Count an utterance of the person of *standing*; the same words within a short time count once."""
 
 
-class AllGood:
-    """Everybody is in good standing: where strikes are switched off."""
+class Uncounted:
+    """Nobody is ever struck: where strikes are switched off. Bans hold all the same."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
 
     async def check(self, person: Person | None, now: float, *, exempt: bool = False) -> Standing:
-        del person, now, exempt
-        return NOBODY
+        del exempt
+        if person is None:
+            return NOBODY
+        found = self.directory.id_of(person)
+        return _banned(self.directory, found, now) or Standing(found)
 
     async def count(self, standing: Standing, utterance: str, *, violation: bool) -> Strike:
         del standing, utterance, violation
@@ -77,10 +83,9 @@ class Kept:
         if person is None:
             return NOBODY
         found = self.directory.id_of(person)
-        ban = self.directory.ban(found, now)
-        if ban is not None:
-            until = UNTIL_LIFTED if ban.until is None else ban.until * 1000
-            return Standing(found, banned=True, closed_until=until)
+        banned = _banned(self.directory, found, now)
+        if banned is not None:
+            return banned
         if exempt or self.directory.exempt(found, now):
             return Standing(found)
         watch = self.watch
@@ -105,3 +110,11 @@ class Kept:
             return Strike(at=time.time_ns() // 1_000_000, event=PENDING)
         self.watch.take(standing.id, change.after)
         return Strike(change.at, change.seq, change.event, change.before.state, change.after.state)
+
+
+def _banned(directory: Directory, person: str, now: float) -> Standing | None:
+    """Return the standing of a person who is banned at *now* (Unix seconds)."""
+    ban = directory.ban(person, now)
+    if ban is None:
+        return None
+    return Standing(person, banned=True, closed_until=UNTIL_LIFTED if ban.until is None else ban.until * 1000)

@@ -2,9 +2,9 @@
 -- KEYS  1 the person  2 the utterance  3 people of note  4 sequence  5 epoch: there once the standings are complete
 -- ARGV  1 what: count | lift | uphold | suspend | set | look   2 person   3 Unix ms, '' = the server's clock
 --       4 argument: violation 1 or 0 (count), until (suspend), state as JSON (set)
---       5 sequence that the person must still have (set), '' = any
+--       5 sequence that the person must still have, '' = any
 --       6 consecutive 7 daily 8 suspensions 9 decay 10 same 11 same_most 12 utc_offset 13 channel 14 seconds kept
--- Returns {seq, at, event, before, after}; states as "row|today|day|until|level|last|why|at|seq". No epoch: {-1}.
+-- Returns {seq, at, event, before, after}; states as "row|today|day|until|level|last|why|at|seq". No epoch: {-1}, another sequence: {-2}.
 local what, person, given, argument = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if what ~= 'set' and redis.call('EXISTS', KEYS[5]) == 0 then return {-1} end
 
@@ -44,8 +44,9 @@ end
 
 if what == 'look' then return {s.seq, now, '', before, before} end
 
+if ARGV[5] ~= '' and s.seq ~= tonumber(ARGV[5]) then return {-2} end
+
 if what == 'set' then
-  if ARGV[5] ~= '' and s.seq ~= tonumber(ARGV[5]) then return {-2} end
   local state = cjson.decode(argument)
   for _, name in ipairs(NAMES) do if name ~= 'seq' then s[name] = state[name] or 0 end end
   now = s.at

@@ -22,7 +22,11 @@ def person(caller: Caller, request: Request, header: str | None) -> Person | Non
 
     None: nobody is named; the text is judged all the same, and nobody can be struck, the key least of all.
     """
-    named = request.user
+    return named_by(caller, request.user, header)
+
+
+def named_by(caller: Caller, named: str | None, header: str | None) -> Person | None:
+    """Return the person called *named*, else, of a trusted key, the one that *header* names."""
     if (named is None or named in NOBODY) and caller.trusts_user_header:
         named = header
     if named is None or named in NOBODY:

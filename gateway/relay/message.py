@@ -17,6 +17,10 @@ class Incoming:
     target: bytes = b""
     authorization: bytes | None = None
     user: bytes | None = None
+    once: bytes | None = None
+    """Idempotency-Key."""
+    address: str = ""
+    """From where it came, where anybody asks."""
     length: int | None = None
     connection: bytes | None = None
     """Connection, as it came."""

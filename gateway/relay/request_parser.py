@@ -29,6 +29,7 @@ WANTED = {
         b"content-length",
         b"expect",
         b"host",
+        b"idempotency-key",
         b"transfer-encoding",
         b"x-user-id",
     )
@@ -186,6 +187,8 @@ class RequestParser:
             incoming.length = int(value)
         elif wanted == "x-user-id":
             incoming.user = value
+        elif wanted == "idempotency-key":
+            incoming.once = value
         elif wanted == "transfer-encoding":
             incoming.coding = _listed(incoming.coding, value)
         elif wanted == "x-forwarded-for":

@@ -163,7 +163,7 @@ async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, te
 
 async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException | None) -> None:
     """Record how a turn ended and, where it failed, tell the client: in place of an answer or as its last event."""
-    problem = problems.of(error) if isinstance(error, Exception) else None
+    problem = _guarded(problems.of(error), stages) if isinstance(error, Exception) else None
     if problem is not None:
         turn.status, turn.outcome = problem.status, _outcome(problem)
         if problem.code == INTERNAL:
@@ -178,6 +178,15 @@ async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException |
         await _tell(problem, turn, reply)
 
 
+def _guarded(problem: Problem, stages: Stages) -> Problem:
+    """Return what may be told of an engine's error: engines repeat what they were asked, or say what they like."""
+    if problem.src != ENGINE or stages.guard().allows("", "", [problem.body().decode()]):
+        return problem
+    text = f"The engine answered {problem.status}; what it said has a listed word and is not shown."
+    kind = "server_error" if problem.status >= 500 else "invalid_request_error"
+    return Problem(problem.status, text, kind=kind, code="content_filter", src=ENGINE)
+
+
 async def _tell(problem: Problem, turn: Turn, reply: Reply) -> None:
     if reply.started:  # Dify raises, and shows the message, on an event without `choices`
         reply.finish(replies.event(problem.body()))
@@ -188,7 +197,7 @@ async def _tell(problem: Problem, turn: Turn, reply: Reply) -> None:
 
 
 def _outcome(problem: Problem) -> Outcome:
-    if (said := SAID_BY_US.get(problem.code or "")) is not None:
+    if problem.src != ENGINE and (said := SAID_BY_US.get(problem.code or "")) is not None:
         return said
     if problem.status in {429, 503}:
         return Outcome.REJECTED

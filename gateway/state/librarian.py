@@ -169,7 +169,7 @@ class Librarian:
                 await self._clear({wanted.sha for wanted in arranged.wanted})
 
     async def _put(self, ref: Ref) -> None:
-        parts = await asyncio.to_thread(pack, await self.versions.entries(ref.n))
+        parts = await asyncio.to_thread(pack, await self.versions.frozen(ref.n))
         coming = f"{parts_key(ref.sha)}:coming"
         await self.redis.delete(coming)
         for start in range(0, len(parts), PUSHED):

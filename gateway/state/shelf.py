@@ -96,10 +96,14 @@ def parts_key(sha: str) -> str:
     return f"{PREFIX}library:{sha}"
 
 
-def pack(entries: Sequence[Entry]) -> list[bytes]:
-    """Return the parts of a version, whose *entries* are in the order of their ids. Seconds: call it in a thread."""
+def pack(data: bytes) -> list[bytes]:
+    """Return the parts of a version, whose canonical JSON is *data*. Seconds: call it in a thread.
+
+    Its bytes go as they are: an entry of an older version has fewer fields, and the digest is over what was frozen.
+    """
+    entries = msgspec.json.decode(data, type=list[msgspec.Raw])
     return [
-        zlib.compress(msgspec.json.encode(entries[start : start + PART], order="sorted"))
+        zlib.compress(b"[" + b",".join(map(bytes, entries[start : start + PART])) + b"]")
         for start in range(0, max(1, len(entries)), PART)
     ]
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -124,16 +125,63 @@ def start(folder: Path, settings: dict[str, object], **environment: str) -> Stac
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
         **environment,
     }
-    with (folder / "serve.log").open("wb") as log:
-        argv = [sys.executable, "-m", "gateway", "serve"]
-        process = subprocess.Popen(argv, env=variables, stdout=log, stderr=log)
-    stack = Stack(process, port, admin_port, engine_port, folder, variables)
+    stack = Stack(_serve(folder, variables), port, admin_port, engine_port, folder, variables)
     try:
         wait_until_ready(stack, VLLM_SECONDS if "GATEWAY_TEST_VLLM_PYTHON" in os.environ else START_SECONDS)
     except BaseException:
         stop(stack)
         raise
     return stack
+
+
+def again(stack: Stack) -> None:
+    """Start a gateway that has ended once more, on what it left."""
+    stack.process = _serve(stack.folder, stack.environment)
+
+
+def _serve(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with (folder / "serve.log").open("ab") as log:
+        argv = [sys.executable, "-m", "gateway", "serve"]
+        return subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
+
+
+def shell(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run `gateway` with *words* beside a gateway."""
+    argv = [sys.executable, "-m", "gateway", *words]
+    return subprocess.run(argv, env=stack.environment, capture_output=True, text=True, check=False)
+
+
+def publish_word(stack: Stack, word: str) -> None:
+    """Have *word* refused from now on, by every worker."""
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    base = f"http://127.0.0.1:{stack.admin_port}/admin/keywords"
+    with httpx.Client(base_url=base, headers=headers, timeout=30) as client:
+        assert client.post("/entries", json={"term": word, "risk": "A1f", "action": "block"}).status_code == 201
+        n = client.post("/versions", json={"note": "a word"}).json()["n"]
+        assert client.post(f"/versions/{n}/publish", json={"why": "a test"}).status_code == 200
+    deadline = time.monotonic() + 15
+    while not all(refused(say(stack, word)) for _ in range(8)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def say(stack: Stack, text: str, user: str | None = None, history: tuple[dict[str, str], ...] = ()) -> str:
+    """Say something on a connection of its own, so that any worker may get it; return the answer's text."""
+    body: dict[str, Any] = {"model": "tiny", "messages": [*history, {"role": "user", "content": text}], "max_tokens": 2}
+    if user is not None:
+        body["user"] = user
+    with stack.client() as client:
+        answer = client.post("/v1/chat/completions", json=body)
+    content = answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else answer.text
+    return content or ""
+
+
+def refused(answer: str) -> bool:
+    return "无法回答" in answer
+
+
+def suspended(answer: str) -> bool:
+    return "暂停" in answer
 
 
 def wait_until_ready(stack: Stack, seconds: float) -> None:

@@ -75,7 +75,8 @@ def test_files_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     found = shell.json("import", str(tmp_path / "list.txt"), "--risk", "A1d")
     assert (1, 1, 1) == (found["added"], found["unchanged"], found["rejected"])
     again = shell.run("import", str(tmp_path / "list.txt"), "--risk", "A1d")
-    assert "0 new, 0 updated, 2 unchanged" in again and "list.txt:3: term: nothing of" in again
+    assert "3 lines: 3 with words" in again
+    assert "3 words: 0 new, 0 updated, 2 unchanged, 1 rejected" in again and "list.txt:3: term: nothing of" in again
     [made] = shell.json("list", "--source", "list.txt")
     assert "never measured" in shell.run("change", str(made["id"]), "--action", "block", status=1)
     shell.run("export", "--output", str(tmp_path / "out.csv"))
@@ -88,7 +89,9 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert "judge: `炸药`" in shell.run("test", "怎么做炸 药")
     file = lines(tmp_path / "a.jsonl", "炸药的历史", "你好")
     assert 0.5 == shell.json("impact", file)["rate"]
-    assert "2 texts" in shell.run("impact", file)
+    told = shell.run("impact", file)
+    assert "2 texts: 1 judge, 1 pass\nacted on: 1 (50.00%), those that would be refused (block) or sent to" in told
+    assert "acted on: 1 (50.00%), those that would be cut" in shell.run("impact", file, "--direction", "out")
     assert "8.1" in shell.run("coverage") and shell.json("coverage")["total"]["have"] == 2
     assert "Nothing was changed" in shell.run("calibrate", file)
     assert 1 == shell.json("calibrate", file, "--apply")["hit_something"]
@@ -107,6 +110,9 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
         (("freeze", " "), 2, "note: must not be blank"),
         (("publish", "1", "--why", ""), 2, "why: must not be blank"),
         (("rollback", "--why", ""), 2, "why: must not be blank"),
+        (("publish", "1"), 2, "why: is missing: say why"),
+        (("rollback",), 2, "why: is missing: say why"),
+        (("changes", "--limit", "0"), 2, "limit: "),
         (("remove", "--source", "starter", "--yes"), 2, "why: is missing"),
         (
             ("remove", "--source", "stater"),
@@ -180,11 +186,43 @@ def test_an_import_may_update(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("term,risk,action\n炸药,A1f,block\n")
     words = ("import", str(tmp_path / "a.csv"), "--risk", "A1a")
     assert "1 are there with other fields" in shell.run(*words)
-    assert "1 ask for a stronger action" in shell.run(*words, "--update")
+    assert "1 of them ask for a stronger action" in shell.run(*words, "--update")
     assert ("A1f", "judge") == tuple(shell.json("list", "--q", "炸药")[0][name] for name in ("risk", "action"))
     shell.run(*words, "--update", "--keep-actions", "the police asked")
     [found] = shell.json("list", "--q", "炸药")
     assert ("block", "forced: the police asked") == (found["action"], found["note"])
+
+
+def test_the_draft_tells_who_changed_what(shell: Shell, tmp_path: Path) -> None:
+    """By entry, the newest first."""
+    made = shell.json("add", "毒药", "--risk", "A1d")
+    shell.run("change", str(made["id"]), "--action", "block")
+    (tmp_path / "list.txt").write_text("火药\n")
+    shell.run("import", str(tmp_path / "list.txt"), "--risk", "A1d")
+    shell.run("remove", str(made["id"]))
+    found = shell.json("changes")
+    assert ["removed", "imported", "changed", "added"] == [row["kind"] for row in found]
+    assert {made["added_by"]} == {row["made_by"] for row in found}
+    told = shell.run("changes", str(made["id"])).splitlines()
+    assert 3 == len(told) and f"changed  {made['id']} 毒药  action: observe → block" in told[1]
+    assert 1 == len(shell.json("changes", "--limit", "1"))
+    assert "no changes" in shell.run("changes", "--by", "nobody")
+
+
+def test_a_draft_begins_empty_where_that_is_set(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is first, the shell or the gateway."""
+    monkeypatch.setenv("GATEWAY_KEYWORDS__STARTER", "false")
+    assert [] == shell.json("list")
+
+
+def test_where_no_gateway_ever_was_nothing_is_made(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said so, with what to do."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "elsewhere"))
+    message = shell.run("list", status=78)
+    assert f"no gateway was ever started with {tmp_path}/elsewhere. Start it once (`gateway serve`)" in message
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_the_risks_are_listed(shell: Shell) -> None:

@@ -1,14 +1,14 @@
 """Files into the draft and out of it, and what is done to many entries at once, over a real database."""
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.keyword_bulk import change_all, compare, remove_source
+from gateway.keyword_bulk import remove_source
 from gateway.keyword_files import Format, take_in, written
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin
 from gateway.settings import Settings
@@ -20,6 +20,7 @@ ENTRIES = [
     Entry(
         id=0, term="毒药", risk="A1d", severity=3, action=Action.BLOCK, boundary=Boundary.NONE, exceptions=("毒药|片",),
         tags=("甲", "b c"), licence="MIT", note="why\nnot", added_by="me", reviewed_at=1, expires_at=2, benign_hits=0,
+        benign_texts=7_100,
     ),
     Entry(id=0, term="=1+1 x", risk="A2a", action=Action.MASK, direction=Direction.OUT, mask="", added_by="me"),
     Entry(id=0, term="a.+b", risk="A1a", match=Match.REGEX, direction=Direction.IN, source="s", added_by="me"),
@@ -28,8 +29,8 @@ ENTRIES = [
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[KeywordStore]:
-    async with sql.opened(Settings(data_dir=tmp_path)) as engine:
+async def store(database: Settings) -> AsyncIterator[KeywordStore]:
+    async with sql.opened(database) as engine:
         yield KeywordStore(engine)
 
 
@@ -50,12 +51,13 @@ async def test_what_was_exported_is_imported_again(store: KeywordStore, form: Fo
     for mine, found in zip(ENTRIES, await store.entries(), strict=True):
         wish = f" wanted: {mine.action}" if mine.action is not Action.OBSERVE else ""
         expected = dataclasses.replace(
-            mine, id=found.id, action=Action.OBSERVE, benign_hits=None, note=(mine.note + wish).strip()
+            mine.unmeasured(), id=found.id, action=Action.OBSERVE, note=(mine.note + wish).strip()
         )
         assert expected == found
         await store.delete(found.id)
     await enter(store, data, f"a.{form}", keep_actions="our own")
-    assert [e.action for e in ENTRIES] == [found.action for found in await store.entries()]
+    kept = [(found.action, found.benign_hits, found.benign_texts) for found in await store.entries()]
+    assert [(mine.action, mine.benign_hits, mine.benign_texts) for mine in ENTRIES] == kept
     again = b"".join(written(await store.entries(), form))
     assert (0, 0, 4, 0, 0, 0) == counts(await enter(store, again, f"a.{form}", update=True, keep_actions="again"))
 
@@ -127,13 +129,17 @@ async def test_a_file_that_is_no_list_is_named(store: KeywordStore, name: str, d
 
 
 async def test_what_somebody_changes_meanwhile_stays(store: KeywordStore) -> None:
-    """An update is made of what was compared; who was quicker wins."""
-    made = await store.create(Entry(id=0, term="毒药", risk="A1d"))
-    found = read("term,risk\n毒药,A1f\n".encode(), name="a.csv", risk="A1a")
-    merged = await compare(store, zip(found.entries, found.places, strict=True), None)
-    await store.change(made["id"], {"risk": "A2a"})
-    assert 0 == await change_all(store, merged.changed)
-    assert "A2a" == (await store.entries())[0].risk
+    """An update is made of what is there when it is written, whoever was quicker."""
+    made = [await store.create(Entry(id=0, term=f"毒药{number}号", risk="A1d")) for number in range(40)]
+    rows = "term,risk\n" + "".join(f"毒药{number}号,A1f\n" for number in range(40))
+
+    async def edit() -> None:
+        for record in made:
+            await store.change(record["id"], {"severity": 3}, by="somebody")
+
+    done, _ = await asyncio.gather(enter(store, rows, update=True), edit())
+    assert 40 == done["updated"]
+    assert {("A1f", 3)} == {(found.risk, found.severity) for found in await store.entries()}
 
 
 async def test_a_source_is_removed_as_a_whole(store: KeywordStore) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.keyword_changes import Edit
 from gateway.keyword_measures import Written, store_actions, store_hits
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin
 from gateway.settings import Settings
@@ -55,7 +56,7 @@ async def test_a_reason_overrules_the_size(store: KeywordStore) -> None:
     """The reason stays in the note."""
     [entry] = await imported(store, "毒药")
     await store_hits(store, [entry], {}, 1)
-    assert (await store_actions(store, [entry], {entry.id: Action.BLOCK}, force="ticket 1")).written == 1
+    assert (await store_actions(store, [entry], {entry.id: Action.BLOCK}, Edit("me", "ticket 1"))).written == 1
     found = await store.get(entry.id)
     assert ("block", "forced: ticket 1") == (found["action"], found["note"])
 

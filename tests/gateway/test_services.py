@@ -6,9 +6,11 @@ from pathlib import Path
 import httpx
 
 from gateway import worker
-from gateway.services import open_services
+from gateway.metrics import Metrics
+from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.state import board
+from gateway.state.redis import connect
 
 
 async def test_a_worker_starts_while_redis_hangs(tmp_path: Path) -> None:
@@ -42,3 +44,26 @@ async def test_a_worker_starts_while_redis_hangs(tmp_path: Path) -> None:
             stopped.set()
     finally:
         server.close()
+
+
+class Chain:
+    """A log that cannot be written."""
+
+    trouble: str | None = "the disk is full"
+    lag_seconds = 2.5
+
+    def append(self, *bodies: bytes) -> int:
+        return len(bodies)
+
+    async def durable(self, seq: int) -> None:
+        """Never reached."""
+
+
+async def test_the_metrics_tell_of_the_log(tmp_path: Path) -> None:
+    """Whether it can be written, and how long records wait for the disk."""
+    settings = Settings(data_dir=tmp_path, deployments=())
+    services = Services(settings, connect(settings), Metrics(), Chain())
+    services.flush_metrics()
+    found = services.metrics.registry.get_sample_value
+    assert (found("gateway_audit_unavailable"), found("gateway_audit_settle_lag_seconds")) == (1.0, 2.5)
+    services.upstream.close()

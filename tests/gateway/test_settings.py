@@ -6,6 +6,8 @@ import pytest
 from backends.deployment import Engine
 from gateway.settings import SettingsInvalid, load
 
+HOOK = "{url: 'http://a/x', secret: xxxxxxxxxxxxxxxxxxxxxxxx}"
+
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +72,15 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         ("workers: many", "workers: must be a whole number of at least 1, or `auto`"),
         ("workers: 0", "workers: must be a whole number of at least 1, or `auto`"),
         ("workers: auto", ""),
+        (
+            "webhooks: [{url: 'ftp://a', secret: xxxxxxxxxxxxxxxxxxxxxxxx}]",
+            "webhooks[0].url: must begin with http:// or https:// and name a host",
+        ),
+        ("webhooks: [{url: 'http://a', secret: short}]", "webhooks[0].secret: must have at least 24 bytes"),
+        (f"webhooks: [{HOOK}, {HOOK}]", "webhooks[1].url: stands twice"),
+        (f"webhooks: [{HOOK}]", ""),
+        ("appeals: {per_day: 0}", "appeals.per_day: Input should be greater than or equal to 1"),
+        ("complaints: {due_hour: 1}", "complaints.due_hour: there is no such setting; did you mean `due_hours`?"),
         ("deployments: {a: 1}", "deployments: must be a list"),
         ("deployments: [a]", "deployments[0]: must be a mapping"),
         ("deployments: [{model: a, engine: vllm}]", "deployments[0].path: where is the model?"),

@@ -9,13 +9,11 @@ from keywords.calibration import (
     Hits,
     cross_validate,
     measure,
-    mine,
-    mined,
     propose,
     size,
 )
 from keywords.calibration import _folds as folds_of
-from keywords.entry import Action, Boundary, Direction, Entry, Match, faults
+from keywords.entry import Action, Boundary, Direction, Entry, Match
 from keywords.folding import SQUEEZED
 
 LONG = "某个很长很长很长的词"
@@ -127,42 +125,36 @@ def test_a_word_of_inducing_texts_is_judged() -> None:
 def test_a_proposal_says_why() -> None:
     """With the count that it rests on."""
     (proposal,) = propose([entry(1, LONG)], Hits(1_000, {1: 30}))
-    assert "in 30 of 1000 harmless texts: tells nothing" == proposal.reason
+    assert "in 30 of 1000 harmless texts, more than 1%: an everyday word" == proposal.reason
     assert COMMON < 30 / 1_000
     assert entry(1, LONG) == proposal.applied
 
 
-# Mining
-
-HARMLESS = [f"我怎么学习第{n}课的数学" for n in range(60)]
-
-
-def test_phrases_are_mined_that_harmless_texts_lack() -> None:
-    """Subjects, not the way of asking; whole ones; the most frequent first."""
-    inducing = [
-        "如何自制土炸弹送给邻居",
-        "我怎么自制土炸弹",
-        "自制土炸弹的学习数学方法",
-        "哪里有假身份证明",
-        "买假身份证明给邻居",
-        "假身份证明多少钱",
-        "教我自制土炸弹",
-    ]
-    assert ["自制土炸弹", "假身份证明"] == mine(inducing, HARMLESS)
-
-
-def test_a_phrase_needs_its_lift() -> None:
-    """数学 stands in both, so it tells nothing."""
-    inducing = ["学习数学", "我要数学", "的数学"]
-    assert [] == mine(inducing, HARMLESS)
-    assert ["数学"] == mine(inducing, ["无关"] * 60)
-
-
-def test_mined_entries_say_where_they_are_from() -> None:
-    """They ask the next stage, and could be entered by hand."""
-    (found,) = mined(["自制土炸弹"], risk="A1f")
-    assert ("自制土炸弹", "A1f", Action.JUDGE, "mined") == (found.term, found.risk, found.action, found.source)
-    assert [] == list(faults(found))
+@pytest.mark.parametrize(
+    ("found", "texts", "action", "why"),
+    [
+        (
+            entry(1, LONG),
+            10_000,
+            Action.BLOCK,
+            "it is 10 ideographs long (two letters count as one): words of 0.5 and more",
+        ),
+        (entry(1, "毒药"), 9_000, Action.JUDGE, "so short a word blocks only once 10000 texts had none"),
+        (entry(1, LONG), 900, Action.JUDGE, "900 texts are too few to tell from which length on a word may block"),
+        (entry(1, LONG, Action.BLOCK), 900, Action.BLOCK, "and somebody had it block"),
+        (
+            Entry(id=1, term="毒&药", risk="A1h", match=Match.COMBO, direction=Direction.IN),
+            90,
+            Action.OBSERVE,
+            "how rare a combo is cannot be told from its length",
+        ),
+    ],
+)
+def test_the_reason_says_what_decided(found: Entry, texts: int, action: Action, why: str) -> None:
+    """So that somebody who has never seen the rule understands the proposal."""
+    (proposal,) = propose([found], Hits(texts, {}))
+    assert action == proposal.action
+    assert proposal.reason.startswith(f"in 0 of {texts} harmless texts") and why in proposal.reason
 
 
 # Cross-validation

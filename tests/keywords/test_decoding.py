@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keywords.decoding import BETWEEN, PIECE, STEP, WINDOW, decoded, steps
+from keywords.decoding import DEEPEST, decoded, steps
+from keywords.plaintext import BETWEEN, PIECE
+from keywords.windows import STEP, WINDOW
 
 SAYING = "法轮功是什么"
 B64 = base64.b64encode(SAYING.encode()).decode()
@@ -85,9 +87,9 @@ def test_harmless_neighbours_say_nothing(text: str) -> None:
 
 def test_depth_is_bounded() -> None:
     text = "我们去散步吧我们去散步吧"
-    for _ in range(5):
+    for _ in range(DEEPEST + 2):
         text = base64.b64encode(text.encode()).decode()
-    assert [code.count("+") for code, _ in payloads(text)] == [0, 1, 2]
+    assert [code.count("+") for code, _ in payloads(text)] == [*range(DEEPEST)]
 
 
 DECOY = "无害的话"
@@ -153,8 +155,11 @@ def test_what_is_no_text_hides_no_text() -> None:
 
 
 def test_no_term_reaches_from_one_payload_into_the_next() -> None:
-    """Short ones are searched as one text, in which each stands for itself."""
-    text = " ".join(ENCODED["base64"](words) for words in ("我们去法轮", "功夫茶好喝"))
+    """Short ones are searched as one text, in which each stands for itself.
+
+    Side by side they may be lines of one code, and are read as that too.
+    """
+    text = " und ".join(ENCODED["base64"](words) for words in ("我们去法轮", "功夫茶好喝"))
     assert payloads(text) == [("base64", f"我们去法轮{BETWEEN}功夫茶好喝")]
 
 

@@ -43,6 +43,8 @@ def test_what_may_be_entered(fields: dict[str, Any]) -> None:
         ({"expires_at": 10**15}, "expires_at"),
         ({"reviewed_at": -1}, "reviewed_at"),
         ({"benign_hits": -5}, "benign_hits"),
+        ({"benign_hits": 5, "benign_texts": 4}, "benign_texts"),
+        ({"benign_texts": 4}, "benign_texts"),
         ({"severity": 4}, "severity"),
         ({"term": ""}, "term"),
         ({"term": " \u3000"}, "term"),

@@ -71,7 +71,7 @@ async def api(tmp_path: Path, redis: "Redis") -> AsyncIterator[Api]:
         store, admins, records = KeyStore(engine, publish), AdminKeys(engine), Listed()
         await ensure_first_keys(store, admins, settings)
         keywords = KeywordServices.over(engine, settings.keywords)
-        made = Api(create_app(AdminServices(store, admins, redis, keywords, records)), admins, store, records)
+        made = Api(create_app(AdminServices(store, admins, redis, keywords, records=records)), admins, store, records)
         for role in (Role.VIEWER, Role.MODERATOR):
             made.secrets[role] = (
                 await admins.create({"name": f"a {role}", "role": role, "expires_at": None}, "first")

@@ -14,8 +14,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import text
 
-from gateway import keys
-from gateway.admin import idempotency
+from gateway import idempotency, keys
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices
 from gateway.admin_store import AdminKeys

@@ -346,6 +346,34 @@ async def test_an_import_updates_when_it_is_asked_to(client: httpx.AsyncClient) 
     assert ("A1f", 3, "block") == (found["risk"], found["severity"], found["action"])
 
 
+async def test_the_lines_and_words_of_a_file_add_up(client: httpx.AsyncClient) -> None:
+    """A file of several megabytes comes in pieces, and counts in numbers that say what each line was."""
+    words = "".join(f"毒药{number}号\n" for number in range(1_000))
+    data = ("# " + "x" * 2_000_000 + "\n" + words + "\n标题：\n毒药1号\n").encode()
+    found = (await client.post("/import?name=a.txt&risk=A1d", content=data)).json()
+    lines = found["lines"]
+    assert (1_004, 1_002, 1, 1) == tuple(lines[name] for name in ("lines", "with_words", "blank", "comments"))
+    became = ("added", "updated", "unchanged", "differing", "duplicates", "rejected")
+    assert found["words"] == 1_002 == sum(found[name] for name in became)
+    assert (1_000, 1, 1, 1) == tuple(found[name] for name in ("added", "duplicates", "rejected", "headings"))
+
+
+async def test_changes_of_the_draft_are_told(client: httpx.AsyncClient) -> None:
+    """By whom, in pages, the newest first; of one entry or all."""
+    made = await add(client, "毒药")
+    await client.patch(f"/entries/{made['id']}", json={"action": "judge"})
+    await client.post("/import?name=a.txt&risk=A1d", content="火药\n".encode())
+    await client.delete(f"/entries/{made['id']}")
+    found = (await client.get("/changes?limit=2")).json()
+    assert ["removed", "imported"] == [row["kind"] for row in found["data"]]
+    rest = (await client.get("/changes", params={"limit": 2, "after": found["next"]})).json()
+    assert ["changed", "added"] == [row["kind"] for row in rest["data"]] and rest["next"] is None
+    assert {"action": ["block", "judge"]} == rest["data"][0]["fields"]
+    assert 3 == len((await client.get(f"/changes?entry={made['id']}&by=first")).json()["data"])
+    assert 1 == len((await client.get("/changes?kind=imported")).json()["data"])
+    assert "kind" == (await client.get("/changes?kind=x")).json()["error"]["param"]
+
+
 async def test_without_texts_a_trial_says_what_is_missing(client: httpx.AsyncClient, tmp_path: Path) -> None:
     """A file that is not there, or broken, is named."""
     (tmp_path / "benign.jsonl").write_text('{"text": "a"}\n{"txt": 1}\n')

@@ -1,11 +1,14 @@
 """Writers on a directory of their own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit.writer import Writer, open_writer
+from gateway.settings import Settings
+from gateway.state import sql
 
 Opened = Callable[..., Writer]
 
@@ -28,3 +31,10 @@ def opened(root: Path) -> Iterator[Opened]:
     yield opened
     for writer in made:
         writer.close()
+
+
+@pytest.fixture
+async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
+    """An empty database of each kind."""
+    async with sql.opened(database) as made:
+        yield made

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.audit.entries import Accepted, Finished, Judged, decode
+from gateway.audit.entries import Accepted, Finished, Judged, Strike, Struck, decode
 from gateway.audit.log import Log
 from gateway.audit.record import VIOLATION, Outcome, Turn
 from gateway.audit.segments import read
@@ -10,6 +10,7 @@ from gateway.audit.texts import Texts
 from gateway.audit.writer import Writer
 from gateway.keys import Caller
 from gateway.people.standing import Standing
+from policies.strikes import STRUCK, SUSPENDED_DAY
 from policies.utterance import Utterance
 from policies.verdict import CLEAN, Action, Evidence, Verdict
 
@@ -69,3 +70,12 @@ async def test_a_late_refusal_is_on_record_before_it_counts(opened: Callable[...
     assert isinstance(found, Judged)
     assert (found.person, found.counts, found.utterance) == ("p", VIOLATION, one.utterance.id)
     assert one.recorded != CLEAN
+
+
+async def test_who_is_suspended_stands_in_the_record(opened: Callable[..., Writer]) -> None:
+    """So that the event can be told without the begin of the turn; other strikes do without."""
+    log, one = Log(opened(), Texts("violations"), lambda: "3"), turn()
+    one.strike = Strike(at=1, event=SUSPENDED_DAY)
+    assert log.end(one).struck == Struck("p", "t", "u")
+    one.strike = Strike(at=1, event=STRUCK)
+    assert log.end(one).struck is None

@@ -75,6 +75,19 @@ async def test_a_standing_is_set_only_where_it_is_the_one_that_was_read(ledger: 
         await ledger.set("p", GOOD, first.seq)
 
 
+async def test_standings_of_many_are_one_question(ledger: Ledger, redis: "Redis") -> None:
+    """All of them, also of those who are of no note."""
+    await ledger.count("p", "a", violation=True)
+    await ledger.lift("p")
+    await ledger.count("q", "a", violation=True)
+    found = await ledger.among(["q", "p", "nobody"])
+    assert found == {name: await ledger.look(name) for name in ("q", "p", "nobody")}
+    assert found["p"].seq == 2
+    await redis.delete(EPOCH)
+    with pytest.raises(Incomplete):
+        await ledger.among(["p"])
+
+
 SAY = """
 import asyncio, sys
 from redis.asyncio import Redis

@@ -8,6 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.audit.entries import Accepted, Finished, Person, Strike, encode
+from gateway.audit.heads import signer
+from gateway.audit.retention import drop
 from gateway.audit.writer import Writer, open_writer
 from gateway.cli import main
 from gateway.people.ledger import EPOCH, Ledger, Stamped
@@ -150,3 +152,78 @@ async def test_whoever_is_speaking_is_waited_for(writer: Writer, rebuilder: Rebu
     change = await ledger.count("p", "c", violation=False)
     writer.append(encode(Finished(at=at, id="2", outcome="ok", strike=Strike(change.at, change.seq, change.event))))
     assert await rebuilder.step() == 1
+
+
+async def test_by_hand_beside_a_gateway_that_counts(
+    writer: Writer, rebuilder: Rebuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted while the log is being replayed is not undone; who is in line already is not touched."""
+    ledger = rebuilder.ledger
+    monkeypatch.setattr("gateway.people.rebuild.LOOK_SECONDS", 0)
+    await say(writer, ledger, "0", "x")
+    await ledger.lift("p")  # not on record
+    look, seqs = ledger.look, []
+
+    async def looked(person: str) -> Stamped:
+        found = await look(person)
+        seqs.append(found.seq)
+        if len(seqs) == 1:
+            await say(writer, ledger, "1", "y")  # after its number was read
+        return found
+
+    monkeypatch.setattr(ledger, "look", looked)
+    assert await rebuilder.compare() == (1, 0)
+    assert len(seqs) == 2
+    assert (await look("p")).state.row == 2
+    sequence = await ledger.sequence()
+    assert await rebuilder.compare() == (1, 0)
+    assert await ledger.sequence() == sequence
+
+
+async def test_by_hand_whoever_speaks_all_the_time_is_left_alone(
+    writer: Writer, rebuilder: Rebuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a clean turn that runs it is not known what becomes; of one from hours ago it is: nothing."""
+    monkeypatch.setattr("gateway.people.rebuild.LOOK_SECONDS", 0)
+    await say(writer, rebuilder.ledger, "0", "x")
+    await rebuilder.ledger.lift("p")  # not on record
+    now = time.time_ns() // 1_000_000
+    old = Accepted(at=now - 3 * 3_600_000, id="1", route="chat", key="k", person="p", counts="clean", utterance="a")
+    writer.append(encode(old))
+    assert await rebuilder.compare() == (1, 0)
+    await rebuilder.ledger.lift("p")
+    writer.append(encode(Accepted(at=now, id="2", route="chat", key="k", person="p", counts="clean", utterance="b")))
+    assert await rebuilder.compare() == (0, 1)
+
+
+async def test_by_hand_where_all_is_lost(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
+    """Everything is put back, and counting goes on."""
+    await say(writer, rebuilder.ledger, "0", "x")
+    await redis.flushall()
+    assert await rebuilder.compare() == (1, 0)
+    assert await rebuilder.ledger.complete()
+
+
+async def test_what_stands_in_sql_changes_no_standing(writer: Writer, rebuilder: Rebuilder) -> None:
+    """A ban on record is none of the replay's business."""
+    await say(writer, rebuilder.ledger, "0", "x")
+    at = time.time_ns() // 1_000_000
+    writer.append(encode(Person(at=at, person="p", kind="ban", strike=Strike(at), id="1")))
+    assert await rebuilder.compare() == (1, 0)
+    assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+async def test_a_log_whose_begin_was_dropped_is_read_on(
+    writer: Writer, rebuilder: Rebuilder, tmp_path: Path, redis: "Redis"
+) -> None:
+    """After the retention time the rest of the log still gives standings."""
+    root = tmp_path / "audit"
+    await say(writer, rebuilder.ledger, "0", "x")
+    writer._until = 0.0  # a new day begins
+    await say(writer, rebuilder.ledger, "1", "y")
+    signing = signer(root, "secret")
+    assert signing is not None
+    assert drop(writer.slot.directory, time.time() + 1, signing) is not None
+    await redis.flushall()
+    assert await Rebuilder(rebuilder.ledger, root).step() == 1
+    assert (await rebuilder.ledger.look("p")).state.row == 1

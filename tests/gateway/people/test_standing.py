@@ -5,9 +5,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from gateway.people.directory import Directory, person_id
+from gateway.people.directory import Directory, packed, person_id
 from gateway.people.ledger import Ledger
-from gateway.people.standing import NOBODY, PENDING, Kept
+from gateway.people.standing import NOBODY, PENDING, Kept, Uncounted
 from gateway.people.watch import Watch
 from gateway.problems import Problem
 from gateway.relay.identity import Person
@@ -54,3 +54,17 @@ async def test_without_redis_it_is_counted_later() -> None:
     with pytest.raises(Problem) as refused:
         await kept(away, closed=True).check(ANN, time.time())
     assert refused.value.status == 503
+
+
+async def test_with_strikes_off_bans_hold() -> None:
+    """Nobody is counted, aliases are known, and whoever is banned is not answered."""
+    standings = Uncounted(Directory())
+    ann = person_id("t", "ann")
+    found = await standings.check(ANN, time.time())
+    assert (found.id, found.counted, found.closed_until) == (ann, False, None)
+    assert await standings.check(None, time.time()) is NOBODY
+    bob = person_id("t", "bob")
+    standings.directory.take({"aliases": packed({ann: bob}), "bans": {bob: {"until": 100}}})
+    banned = await standings.check(ANN, 99)
+    assert (banned.id, banned.banned, banned.closed_until) == (bob, True, 100_000)
+    assert (await standings.check(ANN, 100)).closed_until is None

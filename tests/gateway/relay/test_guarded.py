@@ -320,3 +320,22 @@ async def test_a_judge_is_shown_the_sentence_of_an_answer(
     assert response.status_code == 200
     assert [(f"这是{TWIN}。", (9,))] == [(sentence.text, sentence.entries) for sentence in judge.seen]
     assert "judge.answer" in {found.stage for found in audit.turns[-1].observed}
+
+
+@pytest.mark.parametrize("where", ["message", "hint", "type"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_engines_error_tells_no_word(
+    guarded: Running, engine: FakeEngine, where: str, *, streamed: bool
+) -> None:
+    """Before an answer or in the middle of it; its harmless twin comes as the engine said it."""
+    for word in (WORD, TWIN):
+        said_by_it = {"message": "no", "type": "bad", where: f"I know {word}", "code": 400}
+        steps = answer({"error": said_by_it}, "400 Bad Request")
+        if streamed:
+            steps = stream(event({"error": said_by_it}))
+        engine.script = lambda _, steps=steps: steps
+        path, body = chat(*ASK, stream=streamed)
+        async with guarded.client() as client:
+            response = await client.post(path, json=body)
+        assert (word in response.text) is (word == TWIN)
+        assert '"src":"engine"' in response.text

@@ -5,13 +5,14 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from gateway.keyword_versions import KeywordVersions
+from gateway.keyword_versions import KeywordVersions, frozen
 from gateway.settings import Settings
 from gateway.state import board, sql
 from gateway.state.crumbling import crumble
@@ -306,7 +307,7 @@ async def test_a_stopped_worker_takes_its_report_away(house: House) -> None:
 async def test_parts_that_are_not_the_whole_are_not_used(redis: "Redis") -> None:
     """A version whose parts do not give its digest is waited for, not used."""
     shelf = Shelf(redis)
-    parts = pack([entry(i, f"词{i}") for i in range(1, 1_200)])
+    parts = pack(frozen([entry(i, f"词{i}") for i in range(1, 1_200)]))
     assert len(parts) == 3
     await redis.rpush(parts_key("x"), *parts)
     with pytest.raises(Incomplete):
@@ -316,12 +317,15 @@ async def test_parts_that_are_not_the_whole_are_not_used(redis: "Redis") -> None
 @pytest.mark.parametrize("count", [0, 1, 500, 501, 1_001])
 def test_parts_give_the_digest_of_the_whole(count: int) -> None:
     """However many parts there are, they are the canonical JSON of the version."""
-    from hashlib import sha256  # noqa: PLC0415
-
-    from gateway.keyword_versions import frozen  # noqa: PLC0415
-
     entries = [entry(i, f"词{i}") for i in range(1, count + 1)]
-    assert unpack(pack(entries)) == (entries, sha256(frozen(entries)).hexdigest())
+    assert unpack(pack(frozen(entries))) == (entries, sha256(frozen(entries)).hexdigest())
+
+
+def test_a_version_of_before_keeps_its_digest() -> None:
+    """Its entries have fewer fields, and their bytes are what was signed for."""
+    data = frozen([entry(1, "毒药"), entry(2, "炸药")]).replace(b'"benign_texts":null,', b"")
+    entries, sha = unpack(pack(data))
+    assert ([entry(1, "毒药"), entry(2, "炸药")], sha256(data).hexdigest()) == (entries, sha)
 
 
 def test_what_a_worker_shall_hold() -> None:
@@ -357,16 +361,13 @@ async def largest_lag(work: "asyncio.Task[Any]") -> float:
 
 async def take_many(redis: "Redis", n: int) -> None:
     """Load a large version and let go of it again, as a worker does."""
-    from hashlib import sha256  # noqa: PLC0415
-
-    from gateway.keyword_versions import frozen  # noqa: PLC0415
 
     def make() -> tuple[list[bytes], str]:
         entries = [
             entry(i, f"{chr(0x4E00 + i % 5_000)}{chr(0x5000 + i // 7 % 5_000)}{i}号", source="list", added_by="x")
             for i in range(1, MANY + 1)
         ]
-        return pack(entries), sha256(frozen(entries)).hexdigest()
+        return pack(frozen(entries)), sha256(frozen(entries)).hexdigest()
 
     parts, sha = make()
     await redis.delete(parts_key(sha))

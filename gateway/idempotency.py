@@ -28,9 +28,9 @@ UNKEPT = (
 
 
 async def once(
-    redis: "Redis", admin: str, key: str | None, request: Any, work: Callable[[], Awaitable[tuple[Any, Any]]]
+    redis: "Redis", who: str, key: str | None, request: Any, work: Callable[[], Awaitable[tuple[Any, Any]]]
 ) -> tuple[Any, bool]:
-    """Run *work* unless *admin* has sent *key* within 24 h; return its answer, and whether it is a repeated one.
+    """Run *work* unless *who* has sent *key* within 24 h; return its answer, and whether it is a repeated one.
 
     *work* returns (answer, what a repeat is answered): the second is stored, so it must hold no secret. Raises a 409
     `Problem` where the same key comes with another *request*, or while the first one runs; a 503, before anything is
@@ -41,7 +41,7 @@ async def once(
     if not 1 <= len(key) <= LONGEST:
         raise invalid(f"Idempotency-Key: 1 to {LONGEST} characters.", "Idempotency-Key")
     asked = sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
-    name = f"gw:idempotency:{sha256(msgspec.json.encode([admin, key])).hexdigest()}"
+    name = f"gw:idempotency:{sha256(msgspec.json.encode([who, key])).hexdigest()}"
     try:
         async with asyncio.timeout(STATE_SECONDS):
             if not await redis.set(name, RUNNING, nx=True, ex=RUNNING_SECONDS):

@@ -1,0 +1,162 @@
+"""`/admin/people`: who they are, where they stand, and what is done about it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from gateway.admin.keys import IdempotencyKey, services
+from gateway.admin.keywords import page, repeatable
+from gateway.admin.services import PeopleServices
+from gateway.people.aliases import UnknownAlias
+from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
+from gateway.people.fields import Because, Named, Placement, Search, Suspension, Which
+from gateway.people.measures import Done
+from gateway.problems import Problem, invalid
+
+router = APIRouter(prefix="/admin/people", tags=["people"])
+
+REFUSALS = (UnknownPerson, UnknownAlias, MeasureRefused, StandingsAway)
+"""What the measures raise."""
+ACCEPTED = 202
+"""On record, and not applied yet: the state server is away."""
+
+
+def problem(error: Exception) -> Problem:
+    """Return one of `REFUSALS` as the client reads it."""
+    match error:
+        case MeasureRefused(conflict=False):
+            return invalid(f"`{error.field}`: {error}.", error.field)
+        case MeasureRefused():
+            return Problem(409, f"`{error.field}`: {error}.", param=error.field, code="conflict")
+        case StandingsAway():
+            return Problem(503, str(error), kind="server_error", code="state_unavailable", retry_after=1)
+    return Problem(404, str(error), param="id", code="not_found")
+
+
+def people(request: Request) -> PeopleServices:
+    """Return what the routes for people work on."""
+    return cast("PeopleServices", services(request).people)
+
+
+@router.get("")
+async def list_people(request: Request, search: Annotated[Search, Query()]) -> dict[str, Any]:
+    """List and search people; those who are suspended, have violations in a row, are banned or exempt."""
+    found = await people(request).roster.page(search.wanted(), search.limit + 1, search.after)
+    return page(found, search.limit, "id")
+
+
+@router.post("/lookup")
+async def look_up(request: Request, named: Named) -> dict[str, Any]:
+    """Tell the id of somebody by name, also of somebody who has never been seen."""
+    own = await people(request).measures.look_up(named.tenant, named.user)
+    return {"id": await people(request).measures.main(own), "own_id": own}
+
+
+@router.get("/export")
+async def export(
+    request: Request,
+    which: Annotated[Which, Query()],
+    form: Annotated[Literal["csv"], Query(alias="format")] = "csv",
+) -> StreamingResponse:
+    """Write people as a table for a spreadsheet."""
+    rows = people(request).roster.table(which.wanted())
+    first = await anext(rows)  # what fails, fails before the answer has begun
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield first
+        async for part in rows:
+            yield part
+
+    headers = {"content-disposition": f'attachment; filename="people.{form}"'}
+    return StreamingResponse(parts(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.get("/{person_id}")
+async def show(request: Request, person_id: str) -> dict[str, Any]:
+    """Show one person: names, standing, ban, exemption."""
+    return await people(request).roster.show(await people(request).measures.main(person_id))
+
+
+@router.post("/{person_id}/suspend")
+async def suspend(
+    request: Request, response: Response, person_id: str, asked: Suspension, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Suspend a person for so many `hours`, `until` then, or `until_lifted`."""
+    end = asked.end_ms()
+    measures, by = people(request).measures, request.state.admin
+    return await _done(
+        request, response, key, person_id, asked, lambda: measures.suspend(person_id, end, asked.reason, by)
+    )
+
+
+@router.post("/{person_id}/lift")
+async def lift(
+    request: Request, response: Response, person_id: str, asked: Because, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """End a suspension; violations in a row and of the day begin anew."""
+    measures, by = people(request).measures, request.state.admin
+    return await _done(request, response, key, person_id, asked, lambda: measures.lift(person_id, asked.reason, by))
+
+
+@router.post("/{person_id}/ban")
+async def ban(
+    request: Request, response: Response, person_id: str, asked: Placement, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Ban a person for so many `hours`, `until` then, or without an end."""
+    end = asked.end()
+    measures, by = people(request).measures, request.state.admin
+    return await _done(request, response, key, person_id, asked, lambda: measures.ban(person_id, end, asked.reason, by))
+
+
+@router.post("/{person_id}/unban")
+async def unban(
+    request: Request, response: Response, person_id: str, asked: Because, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """End a ban."""
+    measures, by = people(request).measures, request.state.admin
+    return await _done(request, response, key, person_id, asked, lambda: measures.unban(person_id, asked.reason, by))
+
+
+@router.post("/{person_id}/exempt")
+async def exempt(
+    request: Request, response: Response, person_id: str, asked: Placement, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Never strike nor suspend a person, for so many `hours`, `until` then, or without an end."""
+    end = asked.end()
+    measures, by = people(request).measures, request.state.admin
+    return await _done(
+        request, response, key, person_id, asked, lambda: measures.exempt(person_id, end, asked.reason, by)
+    )
+
+
+@router.post("/{person_id}/unexempt")
+async def unexempt(
+    request: Request, response: Response, person_id: str, asked: Because, key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """End an exemption."""
+    measures, by = people(request).measures, request.state.admin
+    return await _done(request, response, key, person_id, asked, lambda: measures.unexempt(person_id, asked.reason, by))
+
+
+async def _done(  # noqa: PLR0913, PLR0917 - what every route here has
+    request: Request,
+    response: Response,
+    key: str | None,
+    person_id: str,
+    asked: Because,
+    work: Callable[[], Awaitable[Done]],
+) -> dict[str, Any]:
+    """Do *work* once; answer with the person as they stand then, 202 where that comes later."""
+
+    async def told() -> dict[str, Any]:
+        done = await work()
+        shown = await people(request).roster.show(done.person)
+        return {"measure": done.id, "applied": done.applied, "person": shown}
+
+    what = ["people", request.url.path.rpartition("/")[2], person_id, asked.model_dump(mode="json")]
+    answer: dict[str, Any] = await repeatable(request, response, key, what, told)
+    if not answer["applied"]:
+        response.status_code = ACCEPTED
+    return answer

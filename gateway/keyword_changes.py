@@ -1,0 +1,136 @@
+"""The draft's log of its own edits: who changed which entry when, from what to what, and why.
+
+A row stands in the same transaction as what it tells of. What is done to many entries at once is one row; where it
+changes entries that were there, each of them has one as well. The oldest rows go when there are more than `MOST`.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.state.sql import metadata
+from keywords.entry import MEASURED, Entry
+
+MOST = 500_000
+"""Rows that are kept, some 150 MB: the draft holds 300 000 entries."""
+LONGEST_TEXT = 300
+"""Characters of a note or a mask, before and after; the versions have all of it."""
+
+keyword_changes = Table(
+    "keyword_changes",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("entry", Integer, index=True),
+    Column("term", String(200), nullable=False),
+    Column("fields", JSON, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("why", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+table = keyword_changes.c
+
+
+class Kind(StrEnum):
+    """What was done."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    IMPORTED = "imported"
+    """A file; its new entries say the same in `added_by` and `created_at`."""
+    SOURCE_REMOVED = "source_removed"
+    CALIBRATED = "calibrated"
+    """Measured, and where that was wanted their actions set: `count` is how many were."""
+    MINED = "mined"
+
+
+class Edit(NamedTuple):
+    """Who does something to the draft, and what for."""
+
+    by: str = ""
+    why: str = ""
+
+
+class Search(NamedTuple):
+    """Which rows are listed; None: all."""
+
+    entry: int | None = None
+    by: str | None = None
+    kind: str | None = None
+
+
+NOBODY = Edit()
+ALL = Search()
+
+
+def one(old: Entry | None, new: Entry | None, edit: Edit) -> dict[str, Any]:
+    """Return the row of an entry that was *old* (None: not there) and is *new* (None: gone)."""
+    entry = new or old
+    kind = Kind.ADDED if old is None else Kind.REMOVED if new is None else Kind.CHANGED
+    what = {"kind": kind.value, "entry": entry.id if entry else None, "term": entry.term if entry else ""}
+    return {**_made(edit), **what, "fields": _differing(old, new), "count": 1}
+
+
+def many(kind: Kind, count: int, edit: Edit, about: str = "", **figures: int) -> dict[str, Any]:
+    """Return the row of what was done to *count* entries at once; *about*: the file or the source."""
+    what = {"kind": kind.value, "entry": None, "term": about[:200], "fields": figures, "count": count}
+    return {**_made(edit), **what}
+
+
+def _made(edit: Edit) -> dict[str, Any]:
+    return {"at": int(time.time()), "made_by": edit.by, "why": edit.why}
+
+
+def _differing(old: Entry | None, new: Entry | None) -> dict[str, Any]:
+    """Return the old and the new value of each field that differs; of an entry that came or went, what it was."""
+    if old is None or new is None:
+        there: dict[str, Any] = msgspec.to_builtins(new or old)
+        return {
+            name: _short(value)
+            for name, value in there.items()
+            if value not in ("", [], None) and name not in {"id", "term"}
+        }
+    names = [field.name for field in fields(Entry) if getattr(old, field.name) != getattr(new, field.name)]
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    return {name: [_short(before[name]), _short(after[name])] for name in names if name not in MEASURED}
+
+
+def _short(value: Any) -> Any:
+    return value[:LONGEST_TEXT] if isinstance(value, str) else value
+
+
+async def record(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write *rows* as part of the transaction of *connection*; the oldest go where there are too many."""
+    if not rows:
+        return
+    await connection.execute(insert(keyword_changes), list(rows))
+    newest = (await connection.execute(select(func.max(table.number)))).scalar_one()
+    if newest > MOST:
+        await connection.execute(delete(keyword_changes).where(table.number <= newest - MOST))
+
+
+class KeywordChanges:
+    """Reads the log."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def page(self, limit: int, after: int = 0, which: Search = ALL) -> list[dict[str, Any]]:
+        """Return up to *limit* rows, the newest first, from behind the number *after*; 0: from the newest on."""
+        query = select(keyword_changes).order_by(table.number.desc()).limit(limit)
+        if after:
+            query = query.where(table.number < after)
+        for column, wanted in ((table.entry, which.entry), (table.made_by, which.by), (table.kind, which.kind)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        async with self.engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]

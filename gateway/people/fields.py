@@ -1,0 +1,107 @@
+"""What can be asked about people: one set of rules for REST and for the shell."""
+
+import time
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from gateway.key_fields import LATEST, Name
+from gateway.keys import DEFAULT_TENANT
+from gateway.people.errors import MeasureRefused
+from gateway.people.journal import LONGEST_REASON
+from gateway.people.roster import Condition, Wanted
+from policies.strikes import UNTIL_LIFTED
+
+NOBODY = frozenset({"", "unknown"})
+"""Names by which a client names nobody; see `gateway.relay.identity`."""
+LONGEST_USER = 512
+MOST_HOURS = 24 * 3_650
+
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank: say why, for those who read the log")
+    return text
+
+
+def _somebody(name: str) -> str:
+    if name in NOBODY:
+        raise PydanticCustomError("nobody", "names nobody")
+    return name
+
+
+Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(_says_something)]
+User = Annotated[str, Field(max_length=LONGEST_USER), AfterValidator(_somebody)]
+Hours = Annotated[float, Field(gt=0, le=MOST_HOURS)]
+Until = Annotated[int, Field(ge=0, le=LATEST, description="Unix time.")]
+
+
+class Because(BaseModel):
+    """Why something is done."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+
+
+class Placement(Because):
+    """How long a ban or an exemption holds; without `hours` and `until`: until somebody ends it."""
+
+    hours: Hours | None = None
+    until: Until | None = None
+
+    def end(self) -> int | None:
+        """Return when it ends, in Unix seconds; None: when somebody ends it. Raises `MeasureRefused`."""
+        if self.hours is not None and self.until is not None:
+            raise MeasureRefused("until", "comes with `hours`: say one of them", conflict=False)
+        return int(time.time() + self.hours * 3_600) if self.hours is not None else self.until
+
+
+class Suspension(Placement):
+    """How long a suspension lasts: one of the three."""
+
+    until_lifted: bool = False
+
+    def end_ms(self) -> int:
+        """Return when it ends, in Unix milliseconds, or `UNTIL_LIFTED`. Raises `MeasureRefused`."""
+        end = self.end()
+        if self.until_lifted == (end is not None):
+            raise MeasureRefused("hours", "say one of `hours`, `until` and `until_lifted`", conflict=False)
+        return UNTIL_LIFTED if end is None else end * 1_000
+
+
+class Named(BaseModel):
+    """Somebody by the name that a tenant's clients use."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: Name = DEFAULT_TENANT
+    user: User
+
+
+class NewAlias(Named, Because):
+    """Another name of somebody."""
+
+    alias: User
+
+
+class Which(BaseModel):
+    """Which people are meant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: Annotated[str, Field(min_length=1, max_length=LONGEST_USER, description="Part of the name.")] | None = None
+    tenant: Name | None = None
+    state: Condition | None = None
+
+    def wanted(self) -> Wanted:
+        """Return the conditions."""
+        return Wanted(self.q, self.tenant, self.state)
+
+
+class Search(Which):
+    """Which people are listed."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    after: Annotated[str, Field(max_length=64, description="The last id of the page before.")] = ""

@@ -1,0 +1,133 @@
+"""`gateway people` beside a state server and a database."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from gateway import cli
+from gateway.audit.entries import Person, decode
+from gateway.audit.segments import read
+from gateway.people.directory import person_id
+from gateway.people.ledger import EPOCH
+from gateway.settings import Settings
+from gateway.state import board, sql
+
+ANN = person_id("default", "ann")
+People = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> People:
+    """Runs `gateway people …` on a data directory of its own; returns status, stdout and stderr."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    with Redis(unix_socket_path=str(valkey)) as client:
+        client.flushall()
+        client.set(EPOCH, "e1")
+
+    async def make() -> None:
+        async with sql.opened(Settings(data_dir=tmp_path)):
+            pass
+
+    asyncio.run(make())
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = cli.main(["people", *arguments])
+        except SystemExit as error:
+            status = int(error.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
+    """By name or by id, in words or as JSON; it stands in the log under the writer of the shell."""
+    status, out, _ = run("suspend", "--user", "ann", "--until-lifted", "--reason", "rude")
+    assert (0, True, True) == (status, ANN in out, "suspended without an end (by_hand)" in out)
+    found = json.loads(run("show", ANN, "--json")[1])
+    assert (found["user"], found["standing"]["suspended"]) == ("ann", True)
+    assert ANN in run("search", "an", "--state", "suspended")[1]
+    lifted = json.loads(run("lift", ANN, "--reason", "sorry", "--json")[1])
+    assert (lifted["applied"], lifted["person"]["standing"]["suspended"]) == (True, False)
+    assert run("search", "--state", "suspended")[1] == "nobody\n"
+    [writer] = (tmp_path / "audit").glob("*-cli0")
+    records = [decode(row.body) for row in read(writer)]
+    assert [(one.kind, one.reason) for one in records if isinstance(one, Person)] == [
+        ("suspend", "rude"),
+        ("lift", "sorry"),
+    ]
+
+
+def test_a_ban_from_the_shell_is_published(run: People, valkey: Path) -> None:
+    """The workers' copy is there when the command ends."""
+    assert run("ban", "--user", "ann", "--hours", "2", "--reason", "rude")[0] == 0
+    with Redis(unix_socket_path=str(valkey)) as client:
+        document = client.hget(f"gw:{{{board.PEOPLE}}}", "document")
+    assert ANN in json.loads(document or b"")["bans"]
+    assert "banned until" in run("search", "ann")[1]
+    assert run("unban", ANN, "--reason", "enough")[0] == 0
+    assert run("exempt", ANN, "--reason", "red team")[0] == 0
+    assert "exempt without an end: red team" in run("show", ANN)[1]
+    assert run("unexempt", ANN, "--reason", "over")[0] == 0
+
+
+def test_aliases_from_the_shell(run: People, tmp_path: Path) -> None:
+    """One by one, or out of a file; a refused line ends with status 1 and is named."""
+    assert run("alias", "annie", "ann", "--reason", "two apps")[0] == 0
+    file = tmp_path / "a.csv"
+    file.write_text("default,a1,ann\ndefault,a2,annie\n")
+    status, out, _ = run("import-aliases", str(file), "--reason", "r")
+    assert (1, True, True) == (status, "1 added" in out, "line 2: user: " in out)
+    assert run("aliases")[1].count(f"is ann  {ANN}") == 2
+    assert "also default/annie" in run("show", "--user", "annie")[1]
+    assert run("unalias", person_id("default", "annie"), "--reason", "r")[0] == 0
+    assert len(json.loads(run("aliases", "--json")[1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (("show", "nobody"), 1, "nobody"),
+        (("show",), 1, "id: say an id"),
+        (("show", "x", "--user", "y"), 1, "id: say an id"),
+        (("lift", "x"), 2, "--reason"),
+        (("lift", "x", "--reason", " "), 2, "reason: "),
+        (("suspend", "--user", "ann", "--reason", "r"), 1, "hours: "),
+        (("suspend", "--user", "ann", "--reason", "r", "--until", "5"), 1, "until: "),
+        (("suspend", "--user", "unknown", "--reason", "r", "--hours", "1"), 2, "user: "),
+        (("ban", "x", "--reason", "r", "--hours", "0"), 2, "hours: "),
+        (("search", "--state", "angry"), 2, "--state"),
+        (("search", "--limit", "0"), 2, "limit: "),
+        (("alias", "ann", "ann", "--reason", "r"), 1, "alias: "),
+        (("unalias", "x", "--reason", "r"), 1, "`x`"),
+        (("import-aliases", "/nonexistent", "--reason", "r"), 1, "/nonexistent"),
+    ],
+)
+def test_refusals(run: People, arguments: tuple[str, ...], status: int, named: str) -> None:
+    """As REST refuses them, naming the field."""
+    found, _, complaint = run(*arguments)
+    assert (status, True) == (found, named in complaint), complaint
+
+
+def test_with_the_state_server_away(run: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on record, which is said; a ban is stored, and the workers learn of it later."""
+    run("search")
+    monkeypatch.setenv("GATEWAY_REDIS_URL", "unix:///nonexistent/socket")
+    status, out, _ = run("suspend", "--user", "ann", "--until-lifted", "--reason", "rude")
+    assert (0, True) == (status, "as soon as the state server answers" in out)
+    status, out, complaint = run("ban", "--user", "ann", "--reason", "rude")
+    assert (0, True, True) == (status, "banned" in out, "could not be told" in complaint)
+
+
+def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wrong folder gets no database and no log."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "wrong"))
+    status, _, complaint = run("search")
+    assert (78, True, False) == (status, "data_dir: there is no" in complaint, (tmp_path / "wrong").exists())
