@@ -23,6 +23,9 @@ CHANGES = {
     "keys": frozenset({"create", "change", "rotate", "disable", "enable"}),
     "admins": frozenset({"create", "change", "rotate", "disable", "enable"}),
     "keywords": frozenset({"add", "change", "remove", "import", "freeze", "publish", "rollback", "calibrate"}),
+    "people": frozenset(
+        {"suspend", "lift", "ban", "unban", "exempt", "unexempt", "alias", "unalias", "import-aliases"}
+    ),
     "strikes": frozenset({"rebuild"}),
 }
 """Commands and their actions that change something; the others of them only read."""
@@ -30,7 +33,7 @@ FIRST_COMMANDS = {("keys", "create"), ("strikes", "rebuild")}
 """Those that need no database to be there before them."""
 UNSAID = {"run", "command", "action", "what", "json"}
 """Arguments that are no fields."""
-TARGETS = ("id", "n", "name", "term", "source")
+TARGETS = ("id", "n", "name", "term", "source", "user")
 """Arguments that say what it is done to; the first that is given counts."""
 
 

@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admin import roles
 from gateway.admin.details import details
-from gateway.admin.recorder import Action, Denials, put_denied
+from gateway.admin.recorder import Action, Denials, Records, put_denied
 from gateway.admin.roles import Role, RoleMissing
-from gateway.admin.routes import Routes
+from gateway.admin.routes import Route, Routes
 from gateway.admin.services import AdminServices
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import new_id
@@ -65,21 +65,11 @@ class Gate:
 
     async def _let_in(self, request: Request, answer: "_Answer") -> None:
         services: AdminServices = request.app.state.services
-        method, path = request.method, request.url.path
-        route = self._known(request).find(method, path)
-        place = route.path if route is not None else path
-        target = "/".join(route.parameters.values()) if route is not None else ""
-        peer = request.client.host if request.client is not None else ""
-        headers = request.headers
-        action = Action(
-            id=new_id(),
-            action=f"{method} {place[:LONGEST_TARGET]}",
-            target=target[:LONGEST_TARGET],
-            address=services.proxies.client(peer, headers.get("x-forwarded-for"), headers.get("x-real-ip")),
-        )
-        query = request.query_params.multi_items()
-        needed = roles.needed(method, place, query)
-        changes = roles.changes(method, place)
+        method, path = request.method, request.scope["path"]
+        route = (await self._known(request)).find(method, path) or Route(path, {})
+        action = _action(request, services, route)
+        needed = roles.needed(method, route.path, request.query_params.multi_items())
+        changes = roles.changes(method, route.path)
         try:
             await _check(request, services, action, needed)
         except (KeyRefused, RoleMissing) as error:
@@ -89,53 +79,53 @@ class Gate:
             raise
         request.state.admin, request.state.role, request.state.address = action.admin, action.role, action.address
         bound = self.bounds.get(path, self.bound)
-        _check_length(headers.get("content-length", "0"), bound)
+        _check_length(request.headers.get("content-length", "0"), bound)
         if method in roles.READING:
             await self.app(request.scope, request.receive, answer)
             return
         body = await _body(request, bound)
-        receive = _again(body, request.receive)
-        if not changes:
-            await self.app(request.scope, receive, answer)
-            return
-        await self._recorded(request, receive, answer, action, body)
+        if changes:
+            await _put(request, services.records, answer, action, body)
+        await self.app(request.scope, _again(body, request.receive), answer)
 
-    async def _recorded(
-        self, request: Request, receive: Receive, answer: "_Answer", action: Action, body: bytes
-    ) -> None:
-        """Carry out what is on record, and record how it ended."""
-        records = request.app.state.services.records
-        headers = request.headers
-        said = (body, headers.get("content-type", ""), request.query_params.multi_items())
-        key = headers.get("idempotency-key")
-        found = details(*said, key) if len(body) < INLINE_BYTES else await asyncio.to_thread(details, *said, key)
-        await records.put(action.record(details=found))
-
-        async def ended(status: int) -> None:
-            try:
-                await records.put(action.record("ok" if status < 400 else "failed", status))
-            except AuditUnavailable as error:  # it is done
-                log.error("how admin request %s ended is not on record: %s", action.id, error)  # noqa: TRY400
-
-        answer.ended = ended
-        try:
-            await self.app(request.scope, receive, answer)
-        except Exception as error:
-            if answer.status:
-                raise
-            response = await self.answer_error(request, error)
-            await response(request.scope, receive, answer)
-
-    def _known(self, request: Request) -> Routes:
-        """Return the routes; they are read at the first request, when all are there."""
+    async def _known(self, request: Request) -> Routes:
+        """Return the routes; they are read at the first request, when all are there: in a thread, for it takes long."""
         if self._routes is None:
-            self._routes = Routes(request.app.openapi())
+            self._routes = Routes(await asyncio.to_thread(request.app.openapi))
         return self._routes
 
 
 def is_open(path: str) -> bool:
     """Return whether a path needs no key."""
     return path in OPEN_PATHS or path == PAGE or path.startswith(f"{PAGE}/")
+
+
+def _action(request: Request, services: AdminServices, route: Route) -> Action:
+    """Return what is asked for, as it goes on record; by whom is not known yet."""
+    headers = request.headers
+    peer = request.client.host if request.client is not None else ""
+    return Action(
+        id=new_id(),
+        action=f"{request.method} {route.path[:LONGEST_TARGET]}",
+        target="/".join(route.parameters.values())[:LONGEST_TARGET],
+        address=services.proxies.client(peer, headers.get("x-forwarded-for"), headers.get("x-real-ip")),
+    )
+
+
+async def _put(request: Request, records: Records, answer: "_Answer", action: Action, body: bytes) -> None:
+    """Record what is about to be carried out, and see to it that how it ends is recorded."""
+    headers = request.headers
+    said = (body, headers.get("content-type", ""), request.query_params.multi_items(), headers.get("idempotency-key"))
+    found = details(*said) if len(body) < INLINE_BYTES else await asyncio.to_thread(details, *said)
+    await records.put(action.record(details=found))
+
+    async def ended(status: int) -> None:
+        try:
+            await records.put(action.record("ok" if status < 400 else "failed", status))
+        except AuditUnavailable as error:  # it is done
+            log.error("how admin request %s ended is not on record: %s", action.id, error)  # noqa: TRY400
+
+    answer.ended = ended
 
 
 async def _check(request: Request, services: AdminServices, action: Action, needed: Role) -> None:

@@ -1,7 +1,7 @@
 """Which route a request means, told before it is carried out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from starlette.routing import compile_path
@@ -28,7 +28,8 @@ class Routes:
             if method in HTTP_METHODS
         ]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Yield method and path of each."""
         return ((method, path) for method, path, _ in self._routes)
 
     def find(self, method: str, path: str) -> Route | None:

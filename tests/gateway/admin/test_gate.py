@@ -142,6 +142,14 @@ async def test_strangers_are_on_record_where_they_would_change_something(api: Ap
     assert "adm-wrong" not in str(api.records.kept)
 
 
+@pytest.mark.parametrize("host", ["admin/docs?", "admin/healthz#", "admin/admin/keywords/test?"])
+async def test_a_host_header_makes_no_other_path(api: Api, host: str) -> None:
+    """What counts is the path that the router goes by."""
+    assert (await api.ask("GET", "/admin/keys", None, headers={"host": host})).status_code == 401
+    made = await api.ask("POST", "/admin/keys", Role.VIEWER, headers={"host": host}, json={"name": "x"})
+    assert made.status_code == 403
+
+
 async def test_a_flood_of_strangers_leaves_few_records(api: Api) -> None:
     """Five a second."""
     await asyncio.gather(*(api.ask("POST", "/admin/keys", None) for _ in range(40)))
