@@ -130,4 +130,8 @@ def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monke
     """The wrong folder gets no database and no log."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "wrong"))
     status, _, complaint = run("search")
-    assert (78, True, False) == (status, "data_dir: there is no" in complaint, (tmp_path / "wrong").exists())
+    assert (78, True, False) == (
+        status,
+        "data_dir: no gateway was ever started" in complaint,
+        (tmp_path / "wrong").exists(),
+    )
