@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import getpass
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +14,14 @@ import msgspec
 
 from gateway.admin.details import fields
 from gateway.admin.recorder import Action
-from gateway.audit.entries import encode
+from gateway.audit.entries import Admin, encode
+from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
 from gateway.cli_keys import check_data
 from gateway.settings import Settings, load
+
+log = logging.getLogger(__name__)
 
 CHANGES = {
     "keys": frozenset({"create", "change", "rotate", "disable", "enable"}),
@@ -75,13 +79,21 @@ def _recorded(settings: Settings, name: str, arguments: argparse.Namespace) -> I
         nonlocal outcome
         outcome = "ok" if well else "failed"
 
+    _put(settings, action.record(details=_details(given)))
+    try:
+        yield ended
+    finally:
+        try:
+            _put(settings, action.record(outcome))
+        except AuditUnavailable as error:  # it is done
+            log.error("how `%s` ended is not on record: %s", name, error)  # noqa: TRY400
+
+
+def _put(settings: Settings, record: Admin) -> None:
+    """Write one record; the chain is free again for what the command itself records."""
     writer = open_writer(settings.data_dir / "audit", "cli")
     try:
-        writer.append(encode(action.record(details=_details(given))))
-        try:
-            yield ended
-        finally:
-            writer.append(encode(action.record(outcome)))
+        writer.append(encode(record))
     finally:
         writer.close()
 

@@ -115,7 +115,7 @@ def test_a_file_is_on_record_by_its_digest(run: Run, tmp_path: Path) -> None:
 def test_what_cannot_be_recorded_is_not_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise AuditUnavailable("no room")
 
     monkeypatch.setattr(cli_record, "open_writer", full)
@@ -124,10 +124,29 @@ def test_what_cannot_be_recorded_is_not_done(run: Run, monkeypatch: pytest.Monke
     assert "second" not in run("keys", "list")[1]
 
 
+def test_what_is_done_stays_done_when_its_end_cannot_be_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The command says what it did, and that its end is missing."""
+    opened = cli_record.open_writer
+    calls = []
+
+    def full_later(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise AuditUnavailable("no room")
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(cli_record, "open_writer", full_later)
+    assert run("keys", "create", "second")[0] == 0
+    assert "how `keys create` ended is not on record" in caplog.text
+    assert "second" in run("keys", "list")[1]
+
+
 def test_nothing_is_made_where_no_gateway_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wrong folder stays as it is."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "other"))
     for arguments in (("admins", "rotate", "x"), ("keys", "enable", "x"), ("admins", "list")):
         status, _, complaint = run(*arguments)
-        assert (78, True) == (status, "data_dir: there is no" in complaint)
+        assert (78, True) == (status, "data_dir: no gateway was ever started" in complaint)
     assert not (tmp_path / "other").exists()

@@ -86,7 +86,7 @@ def test_every_field_can_be_set_and_taken_back(run: Keys, made: dict[str, Any]) 
 def test_where_no_gateway_was_nothing_is_made(run: Keys, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Looking in the wrong folder makes no database there, and says which setting names the folder."""
     status, _, complaint = run(*arguments)
-    assert (78, True) == (status, "data_dir: there is no" in complaint)
+    assert (78, True) == (status, "data_dir: no gateway was ever started" in complaint)
     assert list(tmp_path.iterdir()) == []
 
 
