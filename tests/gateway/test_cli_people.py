@@ -130,8 +130,11 @@ def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monke
     """The wrong folder gets no database and no log."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "wrong"))
     status, _, complaint = run("search")
-<<<<<<< HEAD
-    assert (78, True, False) == (status, "data_dir: there is no" in complaint, (tmp_path / "wrong").exists())
+    assert (78, True, False) == (
+        status,
+        "data_dir: no gateway was ever started" in complaint,
+        (tmp_path / "wrong").exists(),
+    )
 
 
 def test_a_name_does_nothing_to_the_terminal(run: People) -> None:
@@ -139,10 +142,3 @@ def test_a_name_does_nothing_to_the_terminal(run: People) -> None:
     run("show", "--user", "a\x1b[31mb\n")
     assert "a\ufffd[31mb\ufffd" in run("search", "31mb")[1]
     assert json.loads(run("search", "31mb", "--json")[1])[0]["user"] == "a\x1b[31mb\n"
-=======
-    assert (78, True, False) == (
-        status,
-        "data_dir: no gateway was ever started" in complaint,
-        (tmp_path / "wrong").exists(),
-    )
->>>>>>> admins/main
