@@ -65,6 +65,6 @@ def test_where_no_log_is_nothing_is_well(
     """Whoever is in the wrong folder is told so, whatever they ask."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
     for words in (["verify"], ["heads"], ["show", "x"]):
-        assert 78 == main(["audit", *words])
+        assert 78 == cli.main(["audit", *words])
         assert f"there is no audit log in {tmp_path}" in capsys.readouterr().err
     assert [] == list(tmp_path.iterdir())
