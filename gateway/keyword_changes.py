@@ -88,7 +88,14 @@ def one(old: Entry | None, new: Entry | None, edit: Edit, *, within: bool = Fals
 
 def many(kind: Kind, count: int, edit: Edit, about: str = "", **figures: int) -> dict[str, Any]:
     """Return the row of what was done to *count* entries at once; *about*: the file or the source."""
-    what = {"kind": kind.value, "entry": None, "term": about[:200], "fields": figures, "count": count, "within": False}
+    what = {
+        "kind": kind.value,
+        "entry": None,
+        "term": about[:200],
+        "fields": {name: figure for name, figure in figures.items() if figure},
+        "count": count,
+        "within": False,
+    }
     return {**_made(edit), **what}
 
 
@@ -97,17 +104,17 @@ def _made(edit: Edit) -> dict[str, Any]:
 
 
 def _differing(old: Entry | None, new: Entry | None) -> dict[str, Any]:
-    """Return the old and the new value of each field that differs; of an entry that came or went, what it was."""
+    """Return the old and the new value of each field that differs; of an entry that came or went, what it said."""
+    there = new or old
+    if there is None:
+        return {}
+    plain = Entry(id=there.id, term=there.term, risk="")
+    before, after = old or plain, new or plain
+    names = [field.name for field in fields(Entry) if getattr(before, field.name) != getattr(after, field.name)]
+    values = msgspec.to_builtins(before), msgspec.to_builtins(after)
     if old is None or new is None:
-        there: dict[str, Any] = msgspec.to_builtins(new or old)
-        return {
-            name: _short(value)
-            for name, value in there.items()
-            if value not in ("", [], None) and name not in {"id", "term"}
-        }
-    names = [field.name for field in fields(Entry) if getattr(old, field.name) != getattr(new, field.name)]
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    return {name: [_short(before[name]), _short(after[name])] for name in names if name not in MEASURED}
+        return {name: _short(values[new is not None][name]) for name in names}
+    return {name: [_short(value[name]) for value in values] for name in names if name not in MEASURED}
 
 
 def _short(value: Any) -> Any:

@@ -44,7 +44,8 @@ async def test_an_entry_has_its_story(store: KeywordStore) -> None:
         ("added", "li", "毒药", 1, ""),
     ] == told(found)
     assert {"severity": [2, 3], "tags": [[], ["甲"]], "note": ["", "forced: must be"]} == found[1]["fields"]
-    assert ("A1d", 3) == tuple(found[0]["fields"][name] for name in ("risk", "severity"))
+    assert {"risk": "A1d", "added_by": "li"} == found[2]["fields"]
+    assert {"severity": 3, "tags": ["甲"], "note": "forced: must be"} | found[2]["fields"] == found[0]["fields"]
     assert found[1:2] == await rows(store, by="wang") and found[2:] == await rows(store, kind="added")
 
 
