@@ -23,6 +23,7 @@ from gateway.audit.verification import Verification
 from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, closed, open_writer
 from gateway.metrics import AuditMetrics
+from gateway.people.elsewhere import Counted, others_of
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
@@ -67,12 +68,12 @@ async def kept(
         work = [
             Exporter(root, signing, settings.audit.heads_copy).run(),
             Retention(root, settings.audit.retention_days, signing, writer).run(),
-            Follower(engine, root, (Index(), Seen(), *staff.sinks), AuditMetrics()).run(),
+            Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics()).run(),
             Expiry(engine, settings.audit.retention_days).run(),
             staff.run(),
         ]
         if counted:
-            work.append(Rebuilder(ledger, root).run())
+            work.append(Rebuilder(ledger, root, others_of(engine, root)).run())
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))

@@ -8,9 +8,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from gateway.people.elsewhere import others_of
 from gateway.people.ledger import Incomplete, Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.settings import Settings, load
+from gateway.state import sql
 from gateway.state.redis import connect
 
 
@@ -40,9 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _rebuild(settings: Settings) -> tuple[int, int]:
-    redis = connect(settings)
+    redis, root = connect(settings), settings.data_dir / "audit"
+    ledger = Ledger(redis, settings.strikes.rule())
     try:
-        rebuilder = Rebuilder(Ledger(redis, settings.strikes.rule()), settings.data_dir / "audit")
-        return await rebuilder.compare()
+        if settings.database_url is None:
+            return await Rebuilder(ledger, root).compare()
+        async with sql.opened(settings) as engine:
+            return await Rebuilder(ledger, root, others_of(engine, root)).compare()
     finally:
         await redis.aclose()

@@ -100,6 +100,15 @@ class Ledger:
         """Return whether all standings are there."""
         return bool(await self.redis.exists(EPOCH))
 
+    async def epoch(self) -> str | None:
+        """Return the name of this life of the state server; None: not all standings are there."""
+        found = cast("bytes | None", await self.redis.get(EPOCH))
+        return None if found is None else found.decode()
+
+    async def claim(self, seconds: int) -> bool:
+        """Return whether it is up to this process, for so long, to rebuild all standings."""
+        return bool(await self.redis.set(f"{_SLOT}:rebuilding", "1", nx=True, ex=seconds))
+
     async def open(self, epoch: str) -> None:
         """Say that all standings are there from now on; *epoch* names this life of the state server."""
         await self.redis.set(EPOCH, epoch)

@@ -12,8 +12,10 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person, decode
 from gateway.audit.heads import writers
@@ -32,6 +34,10 @@ LONGEST_LOOKS = 7_200
 """Looks, and seconds, after which no end of a clean turn is awaited any more."""
 TRIES = UNDERWAY_LOOKS + 3
 """Looks of a rebuild by hand, until it leaves alone whoever is speaking all the time."""
+LATE_LOOKS = 5
+"""Looks for what another gateway counted to reach the database; its index is a second behind."""
+REBUILDING_SECONDS = 60
+"""For one of several gateways to rebuild all standings."""
 MEASURES = frozenset({"suspend", "lift", "uphold"})
 """What changes a standing of the things that are done about people; the others stand in SQL."""
 _COUNTED = (b'"counts":', b'"strike":', b'"t":"person"')
@@ -112,7 +118,7 @@ class Events:
 
     def settle(self, person: str) -> None:
         """Know that the standing of *person* is what their events give."""
-        for event in self.people[person]:
+        for event in self.people.get(person, ()):
             event.settled = True
 
     def _take(self, body: bytes) -> None:
@@ -145,27 +151,49 @@ class Events:
         event.settled = event.settled or counted
 
 
-class Rebuilder:
-    """Sees to it that the standings in Redis are those of the log; runs in the control process."""
+class Others(Protocol):
+    """What people said at other gateways: see `gateway.people.elsewhere`."""
 
-    def __init__(self, ledger: Ledger, root: Path) -> None:
+    async def people(self) -> set[str]:
+        """Return who has events elsewhere."""
+
+    async def events(self, person: str) -> list[Event]:
+        """Return a person's events elsewhere."""
+
+
+class Rebuilder:
+    """Sees to it that the standings in Redis are those of the log; runs in the control process.
+
+    *others*: what other gateways on the same state server have in their logs; None: there are none.
+    """
+
+    def __init__(self, ledger: Ledger, root: Path, others: Others | None = None) -> None:
         self.ledger = ledger
         self.events = Events(root)
+        self.others = others
+        self._epoch: str | None = None
+        """The life of the state server that this log was compared with."""
+        self._late: dict[str, int] = {}
+        """How often somebody was left alone, since a change of theirs was not in the database yet."""
 
     async def run(self) -> None:
         """Look once a second until cancelled."""
         while True:
             try:
                 await self.step()
-            except (RedisError, OSError, Incomplete) as error:
+            except (RedisError, OSError, Incomplete, SQLAlchemyError) as error:
                 log.warning("standings cannot be rebuilt now: %r", error)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def step(self) -> int:
         """Bring what is behind in line with the log; return the number of people it was done for."""
         await asyncio.to_thread(self.events.look)
-        if not await self.ledger.complete():
+        epoch = await self.ledger.epoch()
+        if epoch is None:
             return await self.all()
+        if self.others is not None and self._epoch != epoch:  # another gateway has rebuilt them, or may have
+            self._epoch = epoch
+            return (await self.compare())[0]
         behind = {person: (await self.ledger.look(person)).seq for person in self.events.unsettled()}
         if not behind:
             return 0
@@ -175,12 +203,19 @@ class Rebuilder:
         return sum([await self._caught_up(person, behind[person]) for person in behind.keys() - self.events.underway()])
 
     async def all(self) -> int:
-        """Rebuild the standing of everybody who ever counted, then say that all are there."""
-        for person in list(self.events.people):
-            await self._set(person, None)
-        await self.ledger.open(secrets.token_hex(8))
-        log.info("the standings of %d people were rebuilt from the audit log", len(self.events.people))
-        return len(self.events.people)
+        """Rebuild the standing of everybody who ever counted, then say that all are there.
+
+        One of several gateways does it; the others compare what they know once it is done.
+        """
+        if self.others is not None and not await self.ledger.claim(REBUILDING_SECONDS):
+            return 0
+        people = {*self.events.people, *(await self.others.people() if self.others is not None else ())}
+        for person in people:
+            await self._set(person, await self._events(person), None)
+        self._epoch = secrets.token_hex(8)
+        await self.ledger.open(self._epoch)
+        log.info("the standings of %d people were rebuilt from the audit log", len(people))
+        return len(people)
 
     async def compare(self) -> tuple[int, int]:
         """Bring everybody in line with the log beside a gateway that counts.
@@ -190,7 +225,8 @@ class Rebuilder:
         await asyncio.to_thread(self.events.look)
         if not await self.ledger.complete():
             return await self.all(), 0
-        left = set(self.events.people)
+        everybody = set(self.events.people)
+        left = set(everybody)
         for again in range(TRIES):
             if again:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -198,21 +234,43 @@ class Rebuilder:
             found = {person: await self.ledger.look(person) for person in left}
             await asyncio.to_thread(self.events.read)
             for person in left - self.events.underway():
-                same = found[person].state == standing(self.events.people[person], self.ledger.rule)
+                same = found[person].state == standing(await self._events(person), self.ledger.rule)
                 if same or await self._caught_up(person, found[person].seq):
                     left.discard(person)
             if not left:
                 break
-        return len(self.events.people) - len(left), len(left)
+        return len(everybody) - len(left), len(left)
+
+    async def _events(self, person: str) -> list[Event]:
+        """Return all that counts of a person, wherever they said it."""
+        own = self.events.people.get(person, [])
+        return own if self.others is None else [*own, *await self.others.events(person)]
 
     async def _caught_up(self, person: str, seq: int) -> bool:
         """Set what the log gives, unless somebody was quicker; then the next look has it."""
+        events = await self._events(person)
+        if self._misses(person, events, seq):
+            return False
         try:
-            await self._set(person, seq)
+            await self._set(person, events, seq)
         except Changed:
             return False
         return True
 
-    async def _set(self, person: str, seq: int | None) -> None:
-        await self.ledger.set(person, standing(self.events.people[person], self.ledger.rule), seq)
+    def _misses(self, person: str, events: list[Event], seq: int) -> bool:
+        """Return whether change *seq* may be one that another gateway made and the database does not have yet.
+
+        It may also be that of a rebuild, which no log has: so it is waited for only so long.
+        """
+        if self.others is None or seq <= max((event.seq for event in events), default=0):
+            self._late.pop(person, None)
+            return False
+        self._late[person] = self._late.get(person, 0) + 1
+        if self._late[person] < LATE_LOOKS:
+            return True
+        del self._late[person]
+        return False
+
+    async def _set(self, person: str, events: list[Event], seq: int | None) -> None:
+        await self.ledger.set(person, standing(events, self.ledger.rule), seq)
         self.events.settle(person)

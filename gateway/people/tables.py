@@ -1,6 +1,6 @@
 """The tables of people: who was seen, whose ids are one person's, who is banned, who is exempt."""
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
 
 from gateway.people.directory import ID_BYTES
 from gateway.state.sql import metadata
@@ -59,3 +59,18 @@ people_changes = Table(
     Column("number", BigInteger, nullable=False),
 )
 """One row, whose number grows with every change of aliases, bans and exemptions; its lock is theirs."""
+
+people_events = Table(
+    "people_events",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("writer", String(64), nullable=False),
+    Column("person", ID, nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("utterance", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),
+)
+"""What counts, of the logs of all gateways on this database: see `gateway.people.elsewhere`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+import redis
 
 from gateway.state.redis import embedded_binary
 from tests import postgres, tiny_gguf
@@ -15,6 +16,8 @@ WORD = "紫色大象"
 BAD = f"怎样偷走{WORD}"
 KNOWN_SECONDS = 1.0
 """For what happened at one gateway to be known to the other."""
+INDEXED_SECONDS, REBUILT_SECONDS = 3.0, 8.0
+"""For the log to be in the database; for both to have looked at a state server that has lost everything."""
 
 pytestmark = pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
 
@@ -94,6 +97,21 @@ def test_what_is_done_at_one_door_holds_at_both(gateways: tuple[Stack, Stack]) -
         assert client.post(f"/admin/people/{ann}/lift", json={"reason": "a test"}).status_code == 200
     for door in gateways:
         within(KNOWN_SECONDS, lambda door=door: not suspended(say(door, "你好", "ann")))
+
+
+def test_a_lost_state_is_rebuilt_from_both_logs(gateways: tuple[Stack, Stack], redis_url: str) -> None:
+    """Somebody with violations at both doors is as far from a suspension as before."""
+    first, second = gateways
+    assert refused(say(first, f"{BAD}呢", "fred"))
+    assert refused(say(second, f"{BAD}啊", "fred"))
+    time.sleep(INDEXED_SECONDS)
+    with redis.Redis.from_url(redis_url) as state:
+        state.flushall()
+    time.sleep(REBUILT_SECONDS)
+    assert refused(say(second, f"{BAD}吧", "fred"))
+    for door in gateways:
+        within(KNOWN_SECONDS, lambda door=door: suspended(say(door, "你好", "fred")))
+        within(KNOWN_SECONDS, lambda door=door: suspended(say(door, "你好", "dora")))
 
 
 def test_both_chains_verify(gateways: tuple[Stack, Stack]) -> None:

@@ -1,0 +1,141 @@
+"""Two gateways on one state server and one PostgreSQL: standings are a replay of both logs, whoever rebuilds them."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.audit.entries import Accepted, Finished, Strike, encode
+from gateway.audit.record import new_id
+from gateway.audit.writer import Writer, open_writer
+from gateway.people.elsewhere import Counted, Elsewhere, others_of
+from gateway.people.ledger import Ledger
+from gateway.people.rebuild import LATE_LOOKS, Rebuilder
+from gateway.people.standing import PENDING
+from gateway.settings import Settings
+from gateway.state import sql
+from policies.strikes import Rule
+from tests.following import follow
+
+PERSON = "ab" * 12
+
+
+@dataclass
+class Gateway:
+    """One of the two: its log, and what rebuilds standings from it."""
+
+    root: Path
+    writer: Writer
+    ledger: Ledger
+    engine: AsyncEngine
+
+    def __post_init__(self) -> None:
+        self.rebuilder = Rebuilder(self.ledger, self.root, Elsewhere(self.engine, self.root))
+
+    async def say(self, words: str, *, counted: bool = True) -> None:
+        """Say something bad, as a turn does; not *counted*: the state server was away."""
+        at, turn = time.time_ns() // 1_000_000, new_id()
+        begun = Accepted(at=at, id=turn, route="c", key="k", person=PERSON, counts="violation", utterance=words)
+        self.writer.append(encode(begun))
+        strike = Strike(at, 0, PENDING)
+        if counted:
+            change = await self.ledger.count(PERSON, words, violation=True)
+            strike = Strike(change.at, change.seq, change.event, change.before.state, change.after.state)
+        self.writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike)))
+
+    async def index(self) -> None:
+        """Bring what is in the log into the database."""
+        await follow(self.engine, self.root, Counted())
+
+
+@pytest.fixture
+async def both(redis: "Redis", database: Settings, tmp_path: Path) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    async with sql.opened(database) as engine:
+        ledger = Ledger(redis, Rule())
+        await ledger.open("e")
+        roots = [tmp_path / name / "audit" for name in "ab"]
+        found = [Gateway(root, open_writer(root, "w"), ledger, engine) for root in roots]
+        yield found[0], found[1]
+        for one in found:
+            one.writer.close()
+
+
+async def test_one_rebuilds_what_both_know(both: tuple[Gateway, Gateway], redis: "Redis") -> None:
+    """After a loss of everything; the other one finds nothing to do."""
+    first, second = both
+    await first.say("a")
+    await second.say("b")
+    before = (await first.ledger.look(PERSON)).state
+    assert before.row == 2
+    for one in both:
+        await one.index()
+    await redis.flushall()
+    assert await first.rebuilder.step() == 1
+    assert await second.rebuilder.step() == 1
+    assert (await first.ledger.look(PERSON)).state == before
+
+
+async def test_what_the_database_did_not_have_yet_is_added_by_whose_it_is(
+    both: tuple[Gateway, Gateway], redis: "Redis"
+) -> None:
+    first, second = both
+    await first.say("a")
+    await second.say("b")
+    await first.index()
+    before = (await first.ledger.look(PERSON)).state
+    await redis.flushall()
+    await first.rebuilder.step()
+    assert (await first.ledger.look(PERSON)).state.row == 1
+    await second.rebuilder.step()
+    assert (await first.ledger.look(PERSON)).state == before
+
+
+async def test_a_pending_strike_waits_for_what_the_other_one_counted(both: tuple[Gateway, Gateway]) -> None:
+    """The replay of one log alone would undo the strike of the other."""
+    first, second = both
+    for one in both:
+        await one.rebuilder.step()
+    await second.say("b")
+    await first.say("a", counted=False)
+    assert await first.rebuilder.step() == 0
+    assert (await first.ledger.look(PERSON)).state.row == 1
+    await second.index()
+    assert await first.rebuilder.step() == 1
+    assert (await first.ledger.look(PERSON)).state.row == 2
+
+
+async def test_what_never_reaches_the_database_is_not_waited_for_for_ever(both: tuple[Gateway, Gateway]) -> None:
+    """A rebuild counts as a change, too, and stands in no log."""
+    first, _ = both
+    await first.rebuilder.step()
+    await first.say("a", counted=False)
+    assert await first.rebuilder.step() == 1
+    await first.say("b", counted=False)
+    done = [await first.rebuilder.step() for _ in range(LATE_LOOKS)]
+    assert done == [*[0] * (LATE_LOOKS - 1), 1]
+    assert (await first.ledger.look(PERSON)).state.row == 2
+
+
+async def test_one_of_both_rebuilds(both: tuple[Gateway, Gateway], redis: "Redis") -> None:
+    """The other one leaves it alone meanwhile."""
+    first, second = both
+    await first.say("a")
+    await redis.flushall()
+    assert await first.ledger.claim(60)
+    assert await second.rebuilder.step() == 0
+    assert not await first.ledger.complete()
+
+
+async def test_records_are_kept_once(both: tuple[Gateway, Gateway]) -> None:
+    first, second = both
+    await first.say("a")
+    await first.index()
+    await first.index()
+    assert await Elsewhere(second.engine, second.root).people() == {PERSON}
+    assert len(await Elsewhere(second.engine, second.root).events(PERSON)) == 1
+    assert await Elsewhere(first.engine, first.root).people() == set()
+    assert (others_of(first.engine, first.root) is None) is (first.engine.dialect.name == "sqlite")
