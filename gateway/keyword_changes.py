@@ -1,7 +1,8 @@
 """The draft's log of its own edits: who changed which entry when, from what to what, and why.
 
-A row stands in the same transaction as what it tells of. What is done to many entries at once is one row; where it
-changes entries that were there, each of them has one as well. The oldest rows go when there are more than `MOST`.
+An entry's row stands in the same transaction as what it tells of. What is done to many entries at once is one row more,
+written when it is done; where it changes entries that were there, each of them has its own. The oldest rows go when
+there are more than `MOST`.
 """
 
 import time
