@@ -90,4 +90,5 @@ def _payloads(text: str) -> Iterator[Step]:
     """Yield the payloads that *text* itself has. The tests before each search are its cost for ordinary texts."""
     yield from escapes.unescaped(text)
     yield from escapes.numbers(text)
+    yield from escapes.styled(text)
     yield from encodings.payloads(text)

@@ -13,6 +13,8 @@ LONGEST_GLUED = 100_000
 """Signs of a code to which something may be glued, some milliseconds; of longer ones each piece is read alone."""
 OVERLAP = 2_000
 """Characters of two windows in which the same scattered signs are read: some words of any code."""
+_SHORT = 150
+"""Bytes of a code that may be any text behind what is glued to it; of longer ones such as can be told from noise."""
 FEWEST_SIGNS = 8
 """Of base64: two ideographs, the shortest word."""
 AT_ONCE = 10_000
@@ -21,16 +23,22 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})\r?\n[A-Za
 """Lines of at least 60 go on in the next, as in mails. Nothing behind the first run may fail, or it is tried anew."""
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?:[ ,:;\r\n-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+[0-9A-Fa-f]?")
 _HEX_SIGNS = b" ,:;\r\n-\\xX"
-_BINARY = re.compile(r"(?:[01]{8}[ ,]?){3,}+")
+_BINARY = re.compile(r"(?:[01]{8}[ ,\r\n]{0,2}){3,}+")
 _BASE32 = re.compile(
-    r"(?<![A-Za-z0-9+/])(?:[A-Z2-7]{2,}+(?![a-z+/])(?:[ \t\r\n-]{1,2}[A-Z2-7]{2,}+(?![a-z+/]))*|[a-z2-7]{10,}+(?![A-Z+/]))"
+    r"(?<![A-Za-z0-9+/])(?:[A-Z2-7]{2,}+(?![a-z+/])(?:[ \t\r\n-]{1,2}[A-Z2-7]++(?![a-z+/]))*|[a-z2-7]{10,}+(?![A-Z+/]))"
 )
-_SMALL32 = re.compile("[a-z]")
+_WORDY32 = re.compile("[a-z]+|[^G-Zg-z]+")
+"""No base32: words, numbers, hexadecimal."""
 _BASE85 = re.compile(r"<~[^~]{8,}+~>|[!-~]{8,}+")
 _WORDY85 = re.compile(r"[\w.,/:;?!()'\"-]+|[^a-z]+|[^A-Z]+")
 """No base85: words with their punctuation, addresses and paths, and what has no capitals or no small letters."""
+_ASCII = re.compile("[!-~]+")
 _SIGNS = re.compile("[A-Za-z0-9+/]+")
+_BEFORE = re.compile("[\u3400-\u9fff]{1,8}\\Z")
+_BEHIND = re.compile("[\u3400-\u9fff]{1,8}")
+"""What of a word may stand in the clear beside its other half in a code."""
 _DIGIT = re.compile("[0-9]")
+_NO_BLANKS = str.maketrans("", "", " ,\r\n")
 _NO_HEX = str.maketrans("", "", "GHIJKLMNOPQRSTUVWXYZghijklmnopqrstuvwxyz+/")
 
 Reader = Callable[[str], Iterator[tuple[int, bytes]]]
@@ -39,8 +47,7 @@ Reader = Callable[[str], Iterator[tuple[int, bytes]]]
 
 def payloads(text: str) -> Iterator[Step]:
     """Yield what is encoded in *text*, or `STEP` whenever it is time for others."""
-    signs = sum(map(len, _SIGNS.findall(text, 0, WINDOW))) if len(text) <= WINDOW else WINDOW
-    if signs < FEWEST_SIGNS:
+    if len(text) <= WINDOW and sum(map(len, _ASCII.findall(text))) < FEWEST_SIGNS:
         return
     known: set[str] = set()
     for code, pattern, read in _CODES:
@@ -49,13 +56,22 @@ def payloads(text: str) -> Iterator[Step]:
                 yield STEP
                 continue
             for shift, data in read(match[0]):
-                plain = "" if shift else (yield from said(data))
+                plain = "" if shift and len(data) > _SHORT else (yield from said(data))
+                if plain and BETWEEN not in plain:  # all of it is a text, so nothing is glued to it
+                    known.update(among(data))
+                    yield code, _beside(text, match, plain)
+                    break
                 pieces = among(data) if (plain or len(data) <= LONGEST_GLUED) else []
                 known.update(pieces)
                 yield code, plain or BETWEEN.join(pieces)
-                if plain and BETWEEN not in plain:
-                    break  # all of it is a text, so nothing is glued to it
     yield from _scattered(text, known)
+
+
+def _beside(text: str, match: re.Match[str], plain: str) -> str:
+    """Return *plain* with the ideographs that touch its code: 法 and base64 of 轮功 are one word."""
+    before = _BEFORE.search(text, max(0, match.start() - 8), match.start())
+    behind = _BEHIND.match(text, match.end())
+    return (before[0] if before else "") + plain + (behind[0] if behind else "")
 
 
 def _scattered(text: str, known: set[str]) -> Iterator[Step]:
@@ -79,7 +95,7 @@ def _scattered(text: str, known: set[str]) -> Iterator[Step]:
 def _unhex(match: str) -> Iterator[tuple[int, bytes]]:
     """Yield what a run of hexadecimal digits may stand for, be they bits or not."""
     if bits := _BINARY.match(match):
-        ones = bits[0].replace(" ", "").replace(",", "")
+        ones = bits[0].translate(_NO_BLANKS)
         yield 0, int(ones, 2).to_bytes(len(ones) // 8, "big")
     digits = match.encode().replace(b"0x", b"").replace(b"0X", b"").translate(None, _HEX_SIGNS)
     yield from _halves(digits.decode())
@@ -109,8 +125,8 @@ def _shifted(token: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _unbase32(match: str) -> Iterator[tuple[int, bytes]]:
-    """Yield what a run of base32 stands for; small letters without digits are a word."""
-    if match.isdigit() or (match.isalpha() and _SMALL32.match(match)):
+    """Yield what a run of base32 stands for, whatever is glued in front."""
+    if _WORDY32.fullmatch(match):
         return
     token = "".join(match.upper().replace("-", "").split())
     for shift in range(8 if len(token) <= LONGEST_GLUED else 1):

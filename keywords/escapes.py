@@ -5,6 +5,7 @@ An escape may stand in the middle of a word, so it is read together with what st
 
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Generator, Iterator
 
 from keywords.plaintext import BETWEEN, said
@@ -13,25 +14,30 @@ from keywords.windows import STEP, Step, runs
 AROUND = 40
 """Characters on either side of an escape that are read with it. Where these would meet, two are read as one:
 法%E8%BD%AE功."""
-_SIGNS = ("%", "&", "\\", "U+", "u+", "=E")
+_SIGNS = ("%", "&", "\\", "U+", "u+", "=E", "<", "xn--")
 _UNSEEN = "\ufe00-\ufe0f\U000e0020-\U000e007e\U000e0100-\U000e01ef"
 _HAS_UNSEEN = re.compile("[\ufe00-\ufe0f\U000e0020-\U000e01ef]")
 _ESCAPED = re.compile(
-    rf"(?=[%&\\=Uu{_UNSEEN}])(?:"
+    rf"(?=[%&<\\=Uux{_UNSEEN}])(?:"
     r"(?P<url>(?:%[0-9A-Fa-f]{2})++)"
     r"|(?P<entities>&(?:#[xX]0*+[0-9A-Fa-f]{1,6}|#0*+[0-9]{1,7}|[A-Za-z][A-Za-z0-9]{1,31});?)"
     r"|(?P<octets>(?:\\[xX][0-9A-Fa-f]{2})++|(?:\\[0-3][0-7]{2})++|(?:=[0-9A-F]{2}(?:=\r?\n)?){3,}+)"
-    r"|(?P<escapes>\\[uUxX]\{0*+(?P<braced>[0-9A-Fa-f]{1,6})\}|(?:\\u|%u)(?P<four>[0-9A-Fa-f]{4})"
+    r"|(?P<escapes>\\(?:[uUxX]\{|N\{U\+)0*+(?P<braced>[0-9A-Fa-f]{1,6})\}|(?:\\u|%u)(?P<four>[0-9A-Fa-f]{4})"
     r"|(?:\\U|[Uu]\+)0{0,4}(?P<point>[0-9A-Fa-f]{4,5}(?![0-9A-Fa-f])|[0-9A-Fa-f]{4})"
     r"|\\(?P<css>[4-9][0-9A-Fa-f]{3}) ?)"
+    r"|(?P<markup></?[A-Za-z!][^<>]{0,200}>)"
+    r"|(?P<punycode>xn--[A-Za-z0-9-]{2,59})"
     r"|(?P<tags>[\U000e0020-\U000e007e]++)"
     r"|(?P<selectors>[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}+))"
 )
 _NUMBER = r"(?<![0-9.])[0-9]{2,7}(?![0-9.])"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:\W{{1,3}}{_NUMBER})++")
 _HAS_NUMBERS = re.compile(r"[0-9]{2}\W{1,3}[0-9]{2}")
+_OCTAL = re.compile(r"[0-3][0-7]{2}(?:\W{1,3}[0-3][0-7]{2})+")
 _DIGITS = re.compile("[0-9]+")
 _FEWEST_OCTETS = 4
+_STYLED = re.compile("[０-９Ａ-Ｚａ-ｚ\u24b6-\u24e9\U0001d400-\U0001d7ff]")
+_FEWEST_STYLED = 8
 _AT_ONCE = 5_000
 """Numbers that are read before others get their turn."""
 _ROW = re.compile(r"[^\W\d_ᚠ][^。ᚠ]|[^。ᚠ][^\W\d_ᚠ]")
@@ -47,6 +53,12 @@ def unescaped(text: str) -> Iterator[Step]:
         yield from _read(text)
 
 
+def styled(text: str) -> Iterator[Step]:
+    """Yield *text* with its full-width, mathematical and encircled letters and digits as plain ones, if it has many."""
+    if not text.isascii() and len(_STYLED.findall(text)) >= _FEWEST_STYLED:
+        yield "styles", _STYLED.sub(lambda sign: unicodedata.normalize("NFKC", sign[0]), text)
+
+
 def numbers(text: str) -> Iterator[Step]:
     """Yield what rows of decimal numbers in *text* stand for, be they code points or bytes."""
     if not _HAS_NUMBERS.search(text):
@@ -60,7 +72,9 @@ def numbers(text: str) -> Iterator[Step]:
             values.append(int(number[0]))
             if len(values) % _AT_ONCE == 0:
                 yield STEP
-        if max(values) > 0xFF:
+        if len(values) >= _FEWEST_OCTETS and _OCTAL.fullmatch(match[0]):
+            plain = yield from said(bytes(int(number, 8) for number in _DIGITS.findall(match[0])))
+        elif max(values) > 0xFF:  # noqa: PLR2004 - a byte
             plain = "".join(chr(value) if _is_usual(value) else BETWEEN for value in values)
         elif len(values) >= _FEWEST_OCTETS:
             plain = yield from said(bytes(values))
@@ -107,8 +121,13 @@ def _meaning(kind: str, match: re.Match[str]) -> Generator[Step, None, str]:
         return (yield from said(_BYTES[kind](match[0]), strict=False)) or match[0]
     if kind == "entities":
         return html.unescape(match[0])
+    if kind == "markup":  # 法<b>轮</b>功
+        return ""
     if kind == "tags":
-        return match[0].translate(_TAGS)
+        tags = match[0].translate(_TAGS)
+        return tags if len(tags) < _FEWEST_OCTETS else f" {tags} "
+    if kind == "punycode":
+        return match[0][4:].encode().decode("punycode", "ignore")
     point = int(match["braced"] or match["four"] or match["point"] or match["css"], 16)
     return chr(point) if point <= 0x10FFFF else match[0]
 
@@ -116,7 +135,7 @@ def _meaning(kind: str, match: re.Match[str]) -> Generator[Step, None, str]:
 _QUICK = {f"%{point:02{form}}": chr(point) for point in range(0x20, 0x7F) for form in "xX"}
 """Most of what is quoted several times, read at a tenth of the cost."""
 _TAGS = {0xE0000 + point: chr(point) for point in range(0x20, 0x7F)}
-_SELECTORS = {(0xFE00 if byte < 16 else 0xE0100 - 16) + byte: chr(byte) for byte in range(256)}
+_SELECTORS = {(0xFE00 if byte < 16 else 0xE0100 - 16) + byte: chr(byte) for byte in range(256)}  # noqa: PLR2004
 """The first sixteen variation selectors and the others: one for each byte."""
 
 

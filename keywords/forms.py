@@ -25,6 +25,8 @@ class Form:
     text: str
     origin: Sequence[int] | None
     fewest: int = 2
+    is_payload: bool = False
+    """Whether it was decoded, so that nobody has yet looked at its sound and for expressions."""
 
 
 _IDEOGRAPH = "\u3400-\u9fff\uf900-\ufaff\u3005\u3007\u3040-\u31ff\uac00-\ud7af\U00020000-\U0003ffff"
@@ -111,14 +113,14 @@ def forms(text: str, *, encoded: bool = True) -> Iterator[Form]:
         if code.endswith("rot13"):  # of any Latin words; other tricks upon it would be one too many
             yield Form(code, plain, None, fewest=4)
             continue
-        yield Form(code, plain, None)
+        yield Form(code, plain, None, is_payload=True)
         for form in _readings(plain, f"{code}+"):
             yield Form(form.name, form.text, None, form.fewest)
 
 
 def of_payload(text: str) -> Iterator[Form]:
     """Yield the readings of *text* that was decoded from another, itself among them. Never raises."""
-    yield Form("", text, range(len(text)))
+    yield Form("", text, range(len(text)), is_payload=True)
     yield from forms(text, encoded=False)
 
 

@@ -231,14 +231,21 @@ class Library:
 
     def _hidden(self, text: str, *, encoded: bool = True) -> Iterator[Hit]:
         """Yield what is found in questions alone: sounds, expressions, and terms in other readings of the text."""
+        yield from self._heard(text)
+        yield from self._in_forms(forms(text, encoded=encoded), len(text))
+
+    def _heard(self, text: str) -> Iterator[Hit]:
+        """Yield what *text* sounds like, and which expressions fit it."""
         yield from self._sounds.find(text)
         for number, start, end in self._expressions.find(text):
             yield Hit(self._patterns[number], start, end, "regex")
-        yield from self._in_forms(forms(text, encoded=encoded), len(text))
 
     def _in_forms(self, readings: Iterable[Form], length: int) -> Iterator[Hit]:
         """Yield the entries that act in other *readings* of a text of so many characters, at their places in it."""
         for form in readings:
+            if form.is_payload:
+                heard = (hit for hit in self._heard(form.text) if hit.entry.action in ACTING)
+                yield from (Hit(hit.entry, 0, length, f"{form.name}+{hit.form}") for hit in heard)
             for hit in self._hits(Reading(form.text), Direction.IN, form.fewest, acting=True):
                 if form.origin is None:
                     yield Hit(hit.entry, 0, length, form.name)

@@ -5,14 +5,17 @@ text leaves at once. There is no fixed window: with nothing begun, nothing is he
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from keywords.entry import Action
 from keywords.folding import SQUEEZED
 from keywords.library import Library
 from keywords.live import Found, Scanner
-from policies.json_text import Character, JsonText, masked
+from policies.json_text import Character
 from policies.keyword_policy import Count, Where, uncounted
+from policies.spelling import MARKS, Json, Prose, Reader
 from policies.verdict import Action as Then
 from policies.verdict import Evidence, Verdict
 
@@ -22,6 +25,8 @@ SIBLINGS = frozenset({"reasoning", "reasoning_content", "thinking"})
 PROSE = "prose"
 JSON = ".arguments"
 """The end of the names of channels that carry JSON as their text."""
+ANSWERS = frozenset({"content", "text"})
+"""Channels that carry it where it was asked for."""
 LONG = 64
 """Characters from which on a piece is worth a look as a whole before it is read one by one."""
 
@@ -57,6 +62,12 @@ class StreamGuard(Protocol):
         Engines send them also for text that they hold back themselves, to see whether a stop word comes of it.
         """
 
+    def harmless(self, token: str, *, half: bool = False) -> bool:
+        """Return whether *token*, which might have been said instead, neither is a word nor begins one.
+
+        Put together such tokens spell no word, whichever of each place are read. *half*: it has half a character.
+        """
+
 
 class Through:
     """Holds nothing and cuts nothing."""
@@ -73,6 +84,10 @@ class Through:
         del text, chosen, others
         return True
 
+    def harmless(self, token: str, *, half: bool = False) -> bool:
+        del token, half
+        return True
+
 
 NOTHING_HELD = Step("")
 
@@ -80,12 +95,14 @@ NOTHING_HELD = Step("")
 class KeywordGuard:
     """Cuts at the library's `block` entries and replaces its `mask` entries."""
 
-    __slots__ = ("_flows", "_reasoning", "count", "library")
+    __slots__ = ("_flows", "_reasoning", "as_json", "count", "library")
 
-    def __init__(self, library: Library, count: Count = uncounted) -> None:
+    def __init__(self, library: Library, count: Count = uncounted, *, as_json: bool = False) -> None:
         self.library = library
         self.count = count
-        self._flows: dict[tuple[int, str], _Flow | _Arguments] = {}
+        self.as_json = as_json
+        """Whether the answer itself was asked for as JSON."""
+        self._flows: dict[tuple[int, str], _Flow] = {}
         self._reasoning: dict[int, str] = {}
 
     def feed(self, choice: int, channel: str, delta: str) -> Step:
@@ -106,187 +123,143 @@ class KeywordGuard:
     def allows(self, text: str, chosen: str, others: Sequence[str]) -> bool:
         return text == chosen and self.library.is_clear("\n".join(others))
 
-    def _flow(self, choice: int, channel: str) -> "_Flow | _Arguments":
+    def harmless(self, token: str, *, half: bool = False) -> bool:
+        return not half and _Flow(self.library, uncounted, as_json=False).feed("content", token) == Step(token)
+
+    def _flow(self, choice: int, channel: str) -> "_Flow":
         """Return the flow that *channel* belongs to.
 
         What a person reads as one text is one flow, thoughts and answer in turn, so that no word hides across their
         border. Tool calls are flows of their own, and so is a second name for the thoughts.
         """
-        if channel.endswith(JSON):
-            return _Arguments(self.library, self.count, channel)
         own = "." in channel
         if channel in SIBLINGS:
             own = channel != self._reasoning.setdefault(choice, channel)
-        return self._flows.setdefault((choice, channel if own else PROSE), _Flow(self.library, self.count))
+        flow = _Flow(self.library, self.count, as_json=self.as_json)
+        return self._flows.setdefault((choice, channel if own else PROSE), flow)
 
 
 class _Flow:
-    """One growing text. What of it is held is the scanner's; more is kept here only while masks or channels mix."""
+    """One growing text: judged is what it says, and it leaves as it is spelled.
 
-    __slots__ = ("_base", "_by", "_held", "_masks", "_parts", "count", "library", "scanner")
-
-    def __init__(self, library: Library, count: Count) -> None:
-        self.library = library
-        self.count = count
-        self.scanner = Scanner(library.words)
-        self._by = ""
-        """The channel that was fed last."""
-        self._parts: list[tuple[str, int]] = []
-        """Channel and length of each piece of `_held`; empty: the scanner alone knows what is held, all of `_by`."""
-        self._held = ""
-        self._base = 0
-        """The place of the first character of `_held` in the whole text."""
-        self._masks: list[Found] = []
-
-    def feed(self, channel: str, delta: str) -> Step:
-        scanner = self.scanner
-        held, base = scanner.held, scanner.live
-        if scanner.ended:
-            return NOTHING_HELD
-        found = _read_long(self.library, scanner, delta) if len(delta) > LONG and not held else scanner.feed(delta)
-        if not found and not self._parts and (channel == self._by or not held):
-            self._by = channel
-            return Step(scanner.passed)
-        self._keep(held, base)
-        self._by = channel
-        self._held += delta
-        self._parts.append((channel, len(delta)))
-        return self._step(channel, found)
-
-    def finish(self) -> Step:
-        scanner = self.scanner
-        if scanner.ended or not (scanner.held or self._parts):
-            return NOTHING_HELD
-        self._keep(scanner.held, scanner.live)
-        return self._step("", scanner.finish())
-
-    def _keep(self, held: str, base: int) -> None:
-        """Take over what the scanner alone knew."""
-        if not self._parts:
-            self._held, self._base, self._parts = held, base, [(self._by, len(held))]
-
-    def _step(self, channel: str, found: list[Found]) -> Step:
-        """Let go what nothing stands against, with its masks on."""
-        cut = _noted(found, self.count, self._masks)
-        release, late = self._let_go(channel, _unmasked(self.scanner.live, self._masks))
-        if not self._masks and len(self._parts) <= 1:
-            self._parts = []
-        return Step(release, cut, late)
-
-    def _let_go(self, channel: str, live: int) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """Return what leaves before *live* by *channel*, and by the channels before it."""
-        release, late = "", []
-        begin = self._base
-        for number, (by, length) in enumerate(self._parts):
-            end = min(begin + length, live)
-            text = self._masked(begin, end)
-            if by == channel:
-                release += text
-            elif text:
-                late.append((by, text))
-            if begin + length > live:
-                self._parts = [(by, begin + length - end), *self._parts[number + 1 :]]
-                break
-            begin = end
-        else:
-            self._parts = []
-        self._held = self._held[live - self._base :]
-        self._base = live
-        self._masks = [mask for mask in self._masks if mask.end > live]
-        return release, tuple(late)
-
-    def _masked(self, begin: int, end: int) -> str:
-        """Return the held text from *begin* to before *end*, masked."""
-        text = self._held[begin - self._base : end - self._base]
-        if not self._masks:
-            return text
-        characters = list(text)
-        for mask in self._masks:
-            sign = mask.term.entry.mask
-            for place in range(max(mask.start, begin), min(mask.end, end)):
-                characters[place - begin] = sign if len(sign) == 1 or place == mask.start else ""
-        return "".join(characters)
-
-
-class _Arguments:
-    """The growing arguments of one tool call, which are JSON: judged is what they say, and it leaves as it is spelled.
-
-    As long as nothing is spelled in escapes this is the text itself, and the scanner alone knows what is held.
+    What of it is held is the scanner's, as long as nothing is masked, spelled in escapes, or of two channels.
     """
 
-    __slots__ = ("_base", "_channel", "_held", "_is_plain", "_masks", "_text", "count", "library", "scanner")
+    __slots__ = (
+        "_as_json",
+        "_base",
+        "_by",
+        "_held",
+        "_is_plain",
+        "_masks",
+        "_reader",
+        "_readers",
+        "count",
+        "library",
+        "scanner",
+    )
 
-    def __init__(self, library: Library, count: Count, channel: str) -> None:
+    def __init__(self, library: Library, count: Count, *, as_json: bool) -> None:
         self.library = library
         self.count = count
         self.scanner = Scanner(library.words)
-        self._channel = channel
-        self._text = JsonText()
-        """Has read what has left; of what is held, all where not `_is_plain`."""
+        self._as_json = as_json
+        self._by = ""
+        """The channel that was fed last."""
+        self._reader: Reader = Prose()
+        """Of that channel. Has read what has left; of what is held, all where not `_is_plain`."""
+        self._readers: dict[str, Reader] = {}
         self._is_plain = True
-        self._held: list[Character] = []
+        self._held: list[tuple[str, Character]] = []
+        """Each with its channel."""
         self._base = 0
-        """The place of the first character of `_held` in what the arguments say."""
+        """The place of the first character of `_held` in what the whole text says."""
         self._masks: list[Found] = []
 
     def feed(self, channel: str, delta: str) -> Step:
-        del channel
         scanner = self.scanner
         if scanner.ended:
             return NOTHING_HELD
         held, base = scanner.held, scanner.live
-        if self._is_plain and "\\" not in delta:
+        if channel != self._by and self._is_plain and not held:
+            self._turn_to(channel)
+        if self._is_plain and channel == self._by and "\\" not in delta and "&" not in delta:
             found = _read_long(self.library, scanner, delta) if len(delta) > LONG and not held else scanner.feed(delta)
             if not found:
-                self._passed(scanner.passed)
+                self._reader.passed(scanner.passed)
                 return Step(scanner.passed)
-            self._keep(held + delta, base)
-            return self._step(found)
+            self._keep(held, base)
+            self._read(self._reader.feed(delta))
+            return self._step(channel, found)
         self._keep(held, base)
-        return self._read(self._text.feed(delta))
+        says = ""
+        if channel != self._by:
+            says = self._read(self._reader.finish())  # an escape ends where its channel does
+            self._turn_to(channel)
+        return self._step(channel, scanner.feed(says + self._read(self._reader.feed(delta))))
 
     def finish(self) -> Step:
         scanner = self.scanner
         if scanner.ended or (self._is_plain and not scanner.held):
             return NOTHING_HELD
         self._keep(scanner.held, scanner.live)
-        step = self._read(self._text.finish())
-        said, cut = step.release, step.cut
+        _, cut, late = self._step("", scanner.feed(self._read(self._reader.finish())))
         if cut is None:
             self._keep(scanner.held, scanner.live)
-            step = self._step(scanner.finish())
-            said, cut = said + step.release, step.cut
-        return Step("", cut, ((self._channel, said),) if said else ())
+            _, cut, more = self._step("", scanner.finish())
+            late += more
+        return Step("", cut, late)
+
+    def _turn_to(self, channel: str) -> None:
+        self._by = channel
+        reader = self._readers.get(channel)
+        if reader is None:
+            is_json = channel.endswith(JSON) or (self._as_json and channel in ANSWERS)
+            reader = self._readers[channel] = Json() if is_json else Prose()
+        self._reader = reader
 
     def _keep(self, held: str, base: int) -> None:
         """Take over what the scanner alone knew."""
         if self._is_plain:
-            self._held, self._base, self._is_plain = self._text.feed(held), base, False
+            self._is_plain, self._base = False, base
+            self._read(self._reader.feed(held))
 
-    def _passed(self, text: str) -> None:
-        if '"' in text and text.count('"') % 2:
-            self._text.inside = not self._text.inside
+    def _read(self, characters: list[Character]) -> str:
+        """Hold *characters*; return what they say."""
+        self._held += [(self._by, character) for character in characters]
+        return "".join(character.says for character in characters)
 
-    def _read(self, characters: list[Character]) -> Step:
-        self._held += characters
-        return self._step(self.scanner.feed("".join(character.says for character in characters)))
-
-    def _step(self, found: list[Found]) -> Step:
-        """Let go what nothing stands against, with its masks on."""
+    def _step(self, channel: str, found: list[Found]) -> Step:
+        """Let go what nothing stands against, with its masks on: what is of *channel* now, before it what is of others."""
         cut = _noted(found, self.count, self._masks)
         live = _unmasked(self.scanner.live, self._masks)
         going, self._held = self._held[: live - self._base], self._held[live - self._base :]
-        spelled = [character.spelled for character in going]
+        spelled = [character.spelled for _, character in going]
         for mask in self._masks:
             if mask.end <= live:
                 place = slice(mask.start - self._base, mask.end - self._base)
-                spelled[place] = masked(going[place], mask.term.entry.mask)
+                by = going[place.start][0]
+                spelled[place] = self._readers[by].masked([one for _, one in going[place]], mask.term.entry.mask)
         self._base, self._masks = live, [mask for mask in self._masks if mask.end > live]
-        if not (self._masks or self._text.begun) and all(one.says == one.spelled for one in self._held):
-            if self._held:
-                self._text.inside = self._held[0].inside
-            self._held, self._is_plain = [], True
-        return Step("".join(spelled), cut)
+        self._settle()
+        release, late = "", []
+        for by, pieces in groupby(zip((by for by, _ in going), spelled, strict=True), key=itemgetter(0)):
+            text = "".join(piece for _, piece in pieces)
+            if by == channel:
+                release += text
+            elif text:
+                late.append((by, text))
+        return Step(release, cut, tuple(late))
+
+    def _settle(self) -> None:
+        """Leave what is held to the scanner, where that knows all of it."""
+        if self._masks or self._reader.begun:
+            return
+        for by, one in self._held:
+            if by != self._by or one.says != one.spelled or one.says in MARKS:
+                return
+        self._reader.rewind([one for _, one in self._held])
+        self._held, self._is_plain = [], True
 
 
 def _read_long(library: Library, scanner: Scanner, text: str) -> list[Found]:
@@ -317,11 +290,18 @@ def _unmasked(live: int, masks: list[Found]) -> int:
     return live
 
 
-def keyword_guards(library: Callable[[], Library], count: Count = uncounted) -> Callable[[], StreamGuard]:
+class Guards(Protocol):
+    """Makes the guard of a turn."""
+
+    def __call__(self, *, as_json: bool = False) -> StreamGuard:
+        """Return a new guard; *as_json*: the answer was asked for as JSON."""
+
+
+def keyword_guards(library: Callable[[], Library], count: Count = uncounted) -> Guards:
     """Return what makes the guard of a turn, by the *library* that is live when the turn begins."""
 
-    def guard() -> StreamGuard:
+    def guard(*, as_json: bool = False) -> StreamGuard:
         now = library()
-        return KeywordGuard(now, count) if now.words.any else Through()
+        return KeywordGuard(now, count, as_json=as_json) if now.words.any else Through()
 
     return guard

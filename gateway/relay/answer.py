@@ -22,6 +22,7 @@ from gateway.relay.whole import WholeAnswer
 from gateway.relay.wire import Request
 from keywords.entry import Direction
 from policies import answer_judge, keyword_policy, refusals
+from policies.stream_guard import StreamGuard
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Answer:
         timeouts = self.stages.timeouts
         patience = Patience(first=timeouts.first_token_seconds, idle=timeouts.idle_seconds, ping=timeouts.ping_seconds)
         await self._check_head(patience)
-        flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self.stages.guard(), self._label()))
+        flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self._guard(), self._label()))
         while not flow.ended:
             await self.reply.drained()
             if flow.answer.complete:
@@ -80,7 +81,7 @@ class Answer:
         answer = WholeAnswer(self.request, body, self._label())
         usage = answer.chunk.usage
         if self.request.route.generates:
-            answer.guard(self.stages.guard())
+            answer.guard(self._guard())
             _tell_left_out(self.turn.model, answer.left_out)
             if answer.cut is not None:
                 self.turn.verdict, self.turn.outcome = answer.cut, Outcome.CUT
@@ -95,6 +96,9 @@ class Answer:
         await self.stages.finished(self.turn)
         self.reply.start(200, [*replies.JSON_HEADERS, *self._headers()], len(out))
         self.reply.finish(out)
+
+    def _guard(self) -> StreamGuard:
+        return self.stages.guard(as_json=_structured(self.request.body))
 
     async def _check_head(self, patience: Patience) -> None:
         """Wait for the engine's status, with pings. Raises the engine's `Problem` for all but 200."""

@@ -1,7 +1,7 @@
 """The parts of an engine's answer that the relay reads, typed; msgspec skips all else at no cost."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -151,6 +151,33 @@ def _tokens(logprobs: dict[str, Any]) -> tuple[str, list[str]]:
         else:
             _check_numbers(entries or ())
     return "".join(said), others
+
+
+def thin_out(logprobs: Any, keeps: Callable[[str, bool], bool]) -> bool:
+    """Take away the other tokens that *keeps* does not, asked with each and whether it has half a character.
+
+    Return whether any went. Raises as `_tokens` does for shapes that are not known.
+    """
+    changed = False
+    for name, entries in logprobs.items():
+        if name == "top_logprobs":
+            for top in entries or ():
+                gone = [token for token in top or () if not keeps(token, False)]
+                changed |= bool(gone)
+                for token in gone:
+                    del top[token]
+        elif name in SPELLED:
+            for entry in entries or ():
+                tops = entry.get("top_logprobs") or []
+                kept = [top for top in tops if keeps(top["token"], not _is_whole(top))]
+                if len(kept) < len(tops):
+                    entry["top_logprobs"], changed = kept, True
+    return changed
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    spelled = entry.get("bytes")
+    return spelled is None or bytes(spelled) == entry["token"].encode()
 
 
 def _is_half(token: str, spelled: bytes) -> bool:

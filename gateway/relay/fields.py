@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.relay import chunks
 from gateway.relay.documents import unambiguous
 from policies.stream_guard import StreamGuard
 
@@ -100,6 +101,7 @@ class Fields:
         for choice in document.get("choices") or ():
             index = choice.get("index", 0)
             changed |= self._labels(choice, index, OF_CHOICE)
+            changed |= self._alternatives(choice)
             for part in ("delta", "message"):
                 if message := choice.get(part):
                     changed |= self._message(message, index)
@@ -111,6 +113,17 @@ class Fields:
             if name not in besides and (type(value) not in NUMBERS or name not in self._names):
                 changed |= self._label(owner, name, (index, name))
         return changed
+
+    def _alternatives(self, choice: dict[str, Any]) -> bool:
+        """Take away tokens that might have been said instead, where a word may come of them and those of other places."""
+        logprobs = choice.get("logprobs")
+        if not logprobs:
+            return False
+        try:
+            return chunks.thin_out(logprobs, lambda token, half: self.guard.harmless(token, half=half))
+        except (AttributeError, KeyError, TypeError, ValueError):  # in no shape that is known
+            del choice["logprobs"]
+            return True
 
     def _message(self, message: dict[str, Any], index: int) -> bool:
         changed = False

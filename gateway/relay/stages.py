@@ -1,6 +1,5 @@
 """What a turn goes through and whom it answers: the collaborators, as types."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +12,7 @@ from gateway.people.standing import Standings
 from gateway.settings import Limits, Timeouts
 from policies.answer_judge import AnswerJudge, Unjudged
 from policies.input_policy import InputPolicy
-from policies.stream_guard import StreamGuard
+from policies.stream_guard import Guards
 
 
 class Reply(Protocol):
@@ -44,7 +43,7 @@ class Stages:
 
     standings: Standings
     policy: InputPolicy
-    guard: Callable[[], StreamGuard]
+    guard: Guards
     audit: Audit
     pool: Pool
     metrics: Metrics

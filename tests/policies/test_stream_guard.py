@@ -131,9 +131,53 @@ def test_nothing_of_an_escaped_word_leaves(raw: str, channel: str) -> None:
         assert raw.startswith(out.get(channel, ""))
 
 
-def test_escapes_in_text_stand_for_themselves() -> None:
-    """Outside of arguments a backslash is a backslash."""
-    assert ({"content": "\\u70b8弹"}, False) == said(KeywordGuard(LIBRARY), [("content", "\\u70b8弹")])
+@pytest.mark.parametrize("word", ["\\u70b8弹", "炸&#24377;", "&#x70b8;&#x5f39", "炸&nbsp;弹", "b\\u006fmb", "炸&shy;\\u5f39"])
+@pytest.mark.parametrize("channel", ["content", "reasoning_content", "text", "tool_calls.0.custom.input"])
+def test_nothing_of_a_word_in_escapes_leaves_in_prose(word: str, channel: str) -> None:
+    """Escapes of JSON, which a client decodes, and entities, which a page shows."""
+    for pieces in ([f"看{word}。"], list(f"看{word}。")):
+        out, cut = said(KeywordGuard(LIBRARY), [(channel, piece) for piece in pieces])
+        assert (out.get(channel), cut) == ("看", True)
+
+
+@pytest.mark.parametrize("word", ["\\\\u70b8\\\\u5f39", "炸\\\\u5f39", "&#x70b8;弹", "\\u005cu70b8弹", "炸\\n弹"])
+def test_nothing_of_a_word_that_is_escaped_twice_leaves(word: str) -> None:
+    """Arguments are JSON whose strings may be read once more; so are answers that were asked for as JSON."""
+    for guard, channel in ((KeywordGuard(LIBRARY), ARGUMENTS), (KeywordGuard(LIBRARY, as_json=True), "content")):
+        out, cut = said(guard, [(channel, piece) for piece in f'{{"q":"{word}"}}'])
+        assert (out.get(channel), cut) == ('{"q":"', True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["C:\\users\\x", "\\u70b", "R&D & AT&T;", "a && b", "&#;", "&nbsp; &amp;lt; &unknown;", "\\frac{1}{2}\\\\", "\\ud83d好", "&"],
+)  # fmt: skip
+def test_what_is_no_word_in_escapes_leaves_as_it_came(text: str) -> None:
+    """Whatever its cuts; and in the end nothing of it is held."""
+    for pieces in ([text], list(text)):
+        assert ({"content": text}, False) == said(KeywordGuard(LIBRARY), [("content", piece) for piece in pieces])
+
+
+def test_an_escape_ends_with_its_channel() -> None:
+    """What has begun in the thoughts is not finished by the answer; both leave as they came."""
+    deltas = [("reasoning_content", "法\\u8f"), ("content", "6e功&#24"), ("reasoning_content", "377;好")]
+    expected = {"reasoning_content": "法\\u8f377;好", "content": "6e功&#24"}
+    assert (expected, False) == said(KeywordGuard(LIBRARY), deltas)
+
+
+def test_a_mask_covers_an_escaped_word() -> None:
+    """Each character of it, however it was spelled."""
+    assert ({"content": "*** b"}, False) == said(KeywordGuard(LIBRARY), [("content", "&#27861;轮\\u529f b")])
+
+
+def test_alternatives_neither_are_nor_begin_a_word() -> None:
+    """So that those of several places spell none; half a character may be half of anything."""
+    guard = KeywordGuard(LIBRARY)
+    assert [True, True, False, False, False, False] == [
+        guard.harmless(token) for token in ("好", "x", "炸", "bomb", "法", "\\u70")
+    ]
+    assert not guard.harmless("好", half=True)
+    assert Through().harmless("炸", half=True)
 
 
 def test_plain_arguments_leave_as_fast_as_any_text() -> None:
@@ -209,5 +253,6 @@ def test_the_live_library_makes_the_guard() -> None:
     live: list[Any] = [LIBRARY]
     make = keyword_guards(lambda: live[0])
     assert isinstance(make(), KeywordGuard)
+    assert ({"content": "炸"}, True) != said(make(as_json=True), [("content", "炸\\n弹")])
     live[0] = Library.build(ENTRIES[5:])
     assert isinstance(make(), Through)

@@ -147,6 +147,10 @@ class Masking:
         held, self.held = self.held, ""
         return Step("", None, (("content", held),) if held else ())
 
+    def harmless(self, token: str, *, half: bool = False) -> bool:
+        del token
+        return not half
+
     def allows(self, text: str, chosen: str, others: Sequence[str]) -> bool:
         del text, chosen, others
         return True
