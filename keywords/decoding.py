@@ -14,7 +14,7 @@ from keywords.windows import STEP, Step
 
 DEEPEST = 5
 """Codes within codes."""
-MOST = 8
+MOST = 4
 """Characters that all depths but the first may say, for each of the text: far more than any text was found to."""
 TOGETHER = 20_000
 """Characters of short payloads of one code that are searched as one text."""

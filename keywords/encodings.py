@@ -19,7 +19,10 @@ FEWEST_SIGNS = 8
 """Of base64: two ideographs, the shortest word."""
 AT_ONCE = 10_000
 """Signs of base32 and base85 that are read before others get their turn, a millisecond; whole groups of both."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})\r?\n[A-Za-z0-9+/_-]{4,}+)*+")
+_STRIDE = WINDOW - OVERLAP
+_LINE = 60
+"""Signs of a line that is not scattered, and goes on in the next."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})[ \t\r\n,;|]{1,3}[A-Za-z0-9+/_-]{4,}+)*+")
 """Lines of at least 60 go on in the next, as in mails. Nothing behind the first run may fail, or it is tried anew."""
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?:[ ,:;\r\n-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+[0-9A-Fa-f]?")
 _HEX_SIGNS = b" ,:;\r\n-\\xX"
@@ -39,6 +42,7 @@ _BEHIND = re.compile("[\u3400-\u9fff]{1,8}")
 """What of a word may stand in the clear beside its other half in a code."""
 _DIGIT = re.compile("[0-9]")
 _NO_BLANKS = str.maketrans("", "", " ,\r\n")
+_STANDARD = str.maketrans("-_", "+/", " \t\r\n,;|")
 _NO_HEX = str.maketrans("", "", "GHIJKLMNOPQRSTUVWXYZghijklmnopqrstuvwxyz+/")
 
 Reader = Callable[[str], Iterator[tuple[int, bytes]]]
@@ -49,22 +53,27 @@ def payloads(text: str) -> Iterator[Step]:
     """Yield what is encoded in *text*, or `STEP` whenever it is time for others."""
     if len(text) <= WINDOW and sum(map(len, _ASCII.findall(text))) < FEWEST_SIGNS:
         return
-    known: set[str] = set()
+    told: list[str] = []
+    yield from _scattered(text, told)
     for code, pattern, read in _CODES:
         for match in runs(text, pattern):
             if match is None:
                 yield STEP
                 continue
+            near = told[max(0, match.start() // _STRIDE - 1) : match.start() // _STRIDE + 1]
             for shift, data in read(match[0]):
                 plain = "" if shift and len(data) > _SHORT else (yield from said(data))
                 if plain and BETWEEN not in plain:  # all of it is a text, so nothing is glued to it
-                    known.update(among(data))
-                    yield code, _beside(text, match, plain)
+                    beside = _beside(text, match, plain)
+                    yield code, beside if len(beside) > len(plain) or _is_new(plain, near) else ""
                     break
                 pieces = among(data) if (plain or len(data) <= LONGEST_GLUED) else []
-                known.update(pieces)
-                yield code, plain or BETWEEN.join(pieces)
-    yield from _scattered(text, known)
+                yield code, plain or BETWEEN.join(piece for piece in pieces if _is_new(piece, near))
+
+
+def _is_new(plain: str, near: list[str]) -> bool:
+    """Return whether *plain* is no part of what scattered signs said *near* it: it would be read twice a depth."""
+    return len(plain) > OVERLAP or not any(plain in told for told in near)
 
 
 def _beside(text: str, match: re.Match[str], plain: str) -> str:
@@ -74,21 +83,22 @@ def _beside(text: str, match: re.Match[str], plain: str) -> str:
     return (before[0] if before else "") + plain + (behind[0] if behind else "")
 
 
-def _scattered(text: str, known: set[str]) -> Iterator[Step]:
+def _scattered(text: str, told: list[str]) -> Iterator[Step]:
     """Yield what hexadecimal and base64 say once all other signs are left out, whatever stands between them.
 
-    What is *known* already is not said again: it would be read twice a depth.
+    For each window what it said is added to *told*.
     """
-    for start in range(0, max(len(text) - OVERLAP, 1), WINDOW - OVERLAP):
-        found = _SIGNS.findall(text[start : start + WINDOW])
+    for start in range(0, max(len(text) - OVERLAP, 1), _STRIDE):
+        found = [signs for signs in _SIGNS.findall(text[start : start + WINDOW]) if len(signs) < _LINE]
+        plain: list[str] = []
         if len(found) > 1:
             signs = "".join(found)
             digits = len(_DIGIT.findall(signs))
             for code, fewest, read in _SCATTERED:
                 for _, data in read(signs) if digits >= fewest else ():
-                    pieces = [piece for piece in among(data) if piece not in known]
-                    known.update(pieces)
+                    plain += (pieces := among(data))
                     yield code, BETWEEN.join(pieces)
+        told.append(BETWEEN.join(plain))
         yield STEP
 
 
@@ -114,7 +124,7 @@ def _unbase64(match: str) -> Iterator[tuple[int, bytes]]:
     """Yield what a run of base64 stands for, where it is no word, name or id."""
     if match.islower() or match.isupper() or match.isdigit() or match[1:].islower():
         return  # what is encoded has capitals and small letters
-    yield from _shifted(match.replace("\r", "").replace("\n", "").replace("-", "+").replace("_", "/"))
+    yield from _shifted(match.translate(_STANDARD))
 
 
 def _shifted(token: str) -> Iterator[tuple[int, bytes]]:

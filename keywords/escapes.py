@@ -74,7 +74,7 @@ def numbers(text: str) -> Iterator[Step]:
                 yield STEP
         if len(values) >= _FEWEST_OCTETS and _OCTAL.fullmatch(match[0]):
             plain = yield from said(bytes(int(number, 8) for number in _DIGITS.findall(match[0])))
-        elif max(values) > 0xFF:  # noqa: PLR2004 - a byte
+        elif max(values) > 0xFF:
             plain = "".join(chr(value) if _is_usual(value) else BETWEEN for value in values)
         elif len(values) >= _FEWEST_OCTETS:
             plain = yield from said(bytes(values))
@@ -135,7 +135,7 @@ def _meaning(kind: str, match: re.Match[str]) -> Generator[Step, None, str]:
 _QUICK = {f"%{point:02{form}}": chr(point) for point in range(0x20, 0x7F) for form in "xX"}
 """Most of what is quoted several times, read at a tenth of the cost."""
 _TAGS = {0xE0000 + point: chr(point) for point in range(0x20, 0x7F)}
-_SELECTORS = {(0xFE00 if byte < 16 else 0xE0100 - 16) + byte: chr(byte) for byte in range(256)}  # noqa: PLR2004
+_SELECTORS = {(0xFE00 if byte < 16 else 0xE0100 - 16) + byte: chr(byte) for byte in range(256)}
 """The first sixteen variation selectors and the others: one for each byte."""
 
 

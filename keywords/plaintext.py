@@ -28,7 +28,10 @@ _WIDE = {
 """Ideographs and ASCII in UTF-16, with the punctuation of both."""
 _SHORT_WIDE = 24
 _MARKS_OF_ORDER = (b"\xfe\xff", b"\xff\xfe")
-_AMONG = rb"(?:[\xe3-\xe9\xef][\x80-\xbf]{2}[\x20-\x7e\r\n]{0,8}){%d,}+|[\x20-\x7e]{%d,}+|[A-Za-z](?:[A-Za-z]|[ ,.'-](?=[A-Za-z])){%d,}+|(?:[\x20-\x7e]\x00){6,}+"
+_AMONG = (
+    rb"(?:[\xe3-\xe9\xef][\x80-\xbf]{2}[\x20-\x7e\r\n]{0,8}){%d,}+"
+    rb"|[\x20-\x7e\r\n\t]{%d,}+|[A-Za-z](?:[A-Za-z]|[ ,.'-](?=[A-Za-z])){%d,}+|(?:[\x20-\x7e]\x00){6,}+"
+)
 _AMONG_FEW = re.compile(_AMONG % (2, 12, 7))
 _AMONG_MANY = re.compile(_AMONG % (3, 16, 9))
 """Ideographs in UTF-8, a line of ASCII, some Latin words, or those in UTF-16: rare in random bytes, the shorter ones
@@ -39,7 +42,7 @@ _KINDS = bytes(
     ord("h") if 0xE3 <= byte <= 0xE9 or byte == 0xEF else
     ord("c") if 0x80 <= byte <= 0xBF else
     ord("l") if chr(byte) in " ,.'-" or (byte < 0x80 and chr(byte).isalpha()) else
-    ord("p") if 0x20 <= byte <= 0x7E else 0
+    ord("p") if 0x20 <= byte <= 0x7E or chr(byte) in "\r\n\t" else 0
     for byte in range(256)
 )  # fmt: skip
 """Heads and further bytes of ideographs, what Latin words consist of, and what else is printable ASCII."""
@@ -73,12 +76,9 @@ def among(data: bytes) -> list[str]:
 def _may_have_text(data: bytes) -> bool:
     """Return whether a look at kinds of bytes leaves it open; a tenth of the cost of looking for texts."""
     kinds = data.translate(_KINDS)
-    return (
-        kinds.count(b"hcc") > 1
-        or b"pppppppppppp" in kinds.replace(b"l", b"p")
-        or b"llllllll" in kinds
-        or data.count(0) > 5
-    )
+    if kinds.count(b"hcc") > 1 or b"llllllll" in kinds or data.count(0) >= _SHORTEST:
+        return True
+    return b"pppppppppppp" in kinds.replace(b"l", b"p")
 
 
 def _characters(data: bytes, *, strict: bool, torn: bool) -> tuple[str, bytes]:

@@ -137,4 +137,4 @@ def _meaning(escape: re.Match[str]) -> str:
         return chr(0x10000 + ((int(escape["high"], 16) - 0xD800) << 10) + int(escape["low"], 16) - 0xDC00)
     decimal = escape["decimal"]
     point = int(decimal) if decimal else int(escape["code"] or escape["hex"], 16)
-    return HALF_PAIR if 0xD800 <= point < 0xE000 or point > 0x10FFFF else chr(point)  # noqa: PLR2004 - of Unicode
+    return HALF_PAIR if 0xD800 <= point < 0xE000 or point > 0x10FFFF else chr(point)

@@ -230,7 +230,7 @@ class _Flow:
         return "".join(character.says for character in characters)
 
     def _step(self, channel: str, found: list[Found]) -> Step:
-        """Let go what nothing stands against, with its masks on: what is of *channel* now, before it what is of others."""
+        """Let go what nothing stands against, with its masks on: of *channel* now, of others late."""
         cut = _noted(found, self.count, self._masks)
         live = _unmasked(self.scanner.live, self._masks)
         going, self._held = self._held[: live - self._base], self._held[live - self._base :]

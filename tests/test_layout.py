@@ -110,6 +110,8 @@ ELSEWHERE = {
     "gateway/worker.py": "tests/gateway/relay/test_front.py",
     "keywords/cells.py": "tests/keywords/test_importers.py",
     "keywords/formats.py": "tests/keywords/test_importers.py",
+    "keywords/plaintext.py": "tests/keywords/test_decoding.py",
+    "keywords/windows.py": "tests/keywords/test_decoding.py",
     "keywords/wordlists.py": "tests/keywords/test_importers.py",
     "keywords/words.py": "tests/keywords/test_live.py",
 }

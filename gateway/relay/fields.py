@@ -115,7 +115,7 @@ class Fields:
         return changed
 
     def _alternatives(self, choice: dict[str, Any]) -> bool:
-        """Take away tokens that might have been said instead, where a word may come of them and those of other places."""
+        """Take away tokens that might have been said instead, where those of several places may spell a word."""
         logprobs = choice.get("logprobs")
         if not logprobs:
             return False

@@ -3,6 +3,7 @@
 import base64
 import html
 import random
+import re
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -171,6 +172,10 @@ def test_others_get_their_turn() -> None:
 
 HOSTILE = [
     "A" * MB, "Aa1" * (MB // 3), "0" * MB, "01" * (MB // 2), "f" * MB, "ab " * (MB // 3), "\\x" * (MB // 2), "0x" * (MB // 2),
+    "25935 24863 " * (MB // 12), "230 149 143, " * (MB // 13), "\\346\\225" * (MB // 8), "\\x41" * (MB // 4), "=E6=95=8F" * (MB // 9),
+    "&#" + "0" * MB, "&#0000000" * (MB // 9), "&notit" * (MB // 6), "&a" * (MB // 2), "\\u{" * (MB // 3), "\\u{" + "0" * MB,
+    "ABCDEFGH " * (MB // 9), "MFRGG2LT" * (MB // 8), "<~" * (MB // 2), "9jqo^Bl" * (MB // 7), "z" * MB, "<a" * (MB // 2),
+    "\U000e0041" * MB, "\ufe01" * MB, "xn--ab-" * (MB // 7), "Ａ１" * (MB // 2), "5 r O V " * (MB // 8), "e 6 9 5 " * (MB // 8),
     "%" * MB, "%41" * (MB // 3), "%E6" * (MB // 3), "&#" * (MB // 2), "&amp;" * (MB // 5), "&#x6cd5;" * (MB // 8),
     "\\u" * (MB // 2), "\\u6cd5" * (MB // 6), "\\ud83d" * (MB // 6), "U+" * (MB // 2), ("Aa" * 40 + "\n") * (MB // 81),
     "Abcdefg8 " * (MB // 9), "%41" + " " * 41, ("%41" + " " * 41) * (MB // 44), f"{B64} " * (MB // len(B64)), "ab,-" * (MB // 4),
@@ -183,6 +188,24 @@ def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
     for _ in decoded(text):
         pass
     assert time.process_time() - began < 1.5
+
+
+NESTED = {
+    "url": lambda text: urllib.parse.quote(text, safe=""),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 in groups": lambda text: " ".join(re.findall(".{1,7}", base64.b64encode(text.encode()).decode())),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "entities": lambda text: "".join(f"&#{ord(c)};" for c in text),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", NESTED)
+def test_what_all_depths_say_is_bounded(code: str) -> None:
+    """No code within codes says much more than the text has, however it is read at each depth."""
+    text = "法轮功 what is it?" * 2000
+    for _ in range(DEEPEST + 1):
+        text = NESTED[code](text)[:MB]
+    assert sum(len(plain) for _, plain in steps(text)) <= 4 * len(text)
 
 
 PIECES = [
@@ -201,6 +224,16 @@ PIECES = [
     "=",
     "-",
     "\ud800",
+    "<~",
+    "&#x110000;",
+    "\\u{ffffff}",
+    "U+d800",
+    "xn--",
+    "25935 ",
+    "\\346",
+    "=E6=95",
+    "\U000e0041",
+    "MFRGG2LT",
 ]
 
 

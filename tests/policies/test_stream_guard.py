@@ -120,6 +120,21 @@ def test_no_spelling_and_no_cut_changes_what_leaves_of_arguments(text: str, how:
         assert raw == left
 
 
+ESCAPES = st.sampled_from(["plain", "\\u{:04x}", "\\\\u{:04X}", "&#{};", "&#x{:x};", "&#00{};"])
+
+
+@given(TEXTS, st.lists(ESCAPES), st.lists(st.integers(1, 200)))
+def test_no_escape_and_no_cut_changes_what_leaves_of_prose(text: str, how: list[str], cuts: list[int]) -> None:
+    """Nothing of a blocked word leaves in any spelling; what is clean leaves as it was spelled, to the last sign."""
+    signs = [way.format(ord(sign)) if way != "plain" else sign for sign, way in zip(text, how, strict=False)]
+    raw = "".join(signs) + text[len(signs) :]
+    out, cut = said(KeywordGuard(LIBRARY), [("content", piece) for piece in cut_up(raw, cuts)])
+    assert (out, cut) == said(KeywordGuard(LIBRARY), [("content", raw)]) or not raw
+    assert bool(oracle.places(ENTRIES[:2], text)) == cut
+    if not oracle.places(ENTRIES[:5], text):
+        assert raw == out.get("content", "")
+
+
 @pytest.mark.parametrize("raw", ['{"q":"\\u70b8\\u5f39"}', '{"q":"\\u70B8\\n弹"}', '{"\\u70b8\\/弹":1}', "\\u70b8弹"])
 @pytest.mark.parametrize("channel", [ARGUMENTS, "function_call.arguments"])
 def test_nothing_of_an_escaped_word_leaves(raw: str, channel: str) -> None:
@@ -131,7 +146,9 @@ def test_nothing_of_an_escaped_word_leaves(raw: str, channel: str) -> None:
         assert raw.startswith(out.get(channel, ""))
 
 
-@pytest.mark.parametrize("word", ["\\u70b8弹", "炸&#24377;", "&#x70b8;&#x5f39", "炸&nbsp;弹", "b\\u006fmb", "炸&shy;\\u5f39"])
+@pytest.mark.parametrize(
+    "word", ["\\u70b8弹", "炸&#24377;", "&#x70b8;&#x5f39", "炸&nbsp;弹", "b\\u006fmb", "炸&shy;\\u5f39"]
+)
 @pytest.mark.parametrize("channel", ["content", "reasoning_content", "text", "tool_calls.0.custom.input"])
 def test_nothing_of_a_word_in_escapes_leaves_in_prose(word: str, channel: str) -> None:
     """Escapes of JSON, which a client decodes, and entities, which a page shows."""
@@ -253,6 +270,6 @@ def test_the_live_library_makes_the_guard() -> None:
     live: list[Any] = [LIBRARY]
     make = keyword_guards(lambda: live[0])
     assert isinstance(make(), KeywordGuard)
-    assert ({"content": "炸"}, True) != said(make(as_json=True), [("content", "炸\\n弹")])
+    assert said(make(as_json=True), [("content", "炸\\n弹")])[1]
     live[0] = Library.build(ENTRIES[5:])
     assert isinstance(make(), Through)

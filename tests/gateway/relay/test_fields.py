@@ -94,3 +94,38 @@ def test_texts_of_calls_stay() -> None:
     ]
     payload = chunk({"tool_calls": calls, "function_call": {"name": "f", "arguments": "{}"}, "thinking": "想"})
     assert guarded().kept(payload) is payload
+
+
+def beside(*tops: Any) -> bytes:
+    """Return a chunk with log probabilities in which other tokens stand."""
+    token = {"token": "好", "bytes": list("好".encode()), "logprob": -1.0, "top_logprobs": [*tops]}
+    choice = {"index": 0, "delta": {"content": "好"}, "logprobs": {"content": [token]}}
+    return json.dumps({"id": "c-1", "choices": [choice]}).encode()
+
+
+def other(token: str, spelled: bytes | None = None) -> dict[str, Any]:
+    return {"token": token, "bytes": list(token.encode() if spelled is None else spelled), "logprob": -2.0}
+
+
+def test_tokens_that_begin_a_word_are_taken_away() -> None:
+    """What might have been said instead spells no word over several places; the others stay beside the text."""
+    assert guarded().kept(harmless := beside(other("很"), other("不"))) is harmless
+    kept = json.loads(guarded().kept(beside(other("很"), other("坏"), other("看坏词"), other("\ufffd", b"\xe5\x9d"))))
+    assert [other("很")] == kept["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+
+
+def test_tokens_of_completions_that_begin_a_word_are_taken_away() -> None:
+    """There they are the names of numbers."""
+    logprobs = {"tokens": ["好"], "token_logprobs": [-1.0], "top_logprobs": [{"好": -1.0, "坏": -2.0}, None]}
+    payload = json.dumps({"choices": [{"index": 0, "text": "好", "logprobs": logprobs}]}).encode()
+    kept = json.loads(guarded().kept(payload))["choices"][0]["logprobs"]
+    assert {**logprobs, "top_logprobs": [{"好": -1.0}, None]} == kept
+
+
+@pytest.mark.parametrize(
+    "logprobs", [{"content": [{"top_logprobs": [{}]}]}, {"content": 5}, {"top_logprobs": [5]}, [1], 7]
+)
+def test_log_probabilities_of_no_known_shape_are_taken_away(logprobs: Any) -> None:
+    """Nothing can be said for them."""
+    payload = json.dumps({"choices": [{"index": 0, "text": "好", "logprobs": logprobs}]}).encode()
+    assert {"index": 0, "text": "好"} == json.loads(guarded().kept(payload))["choices"][0]

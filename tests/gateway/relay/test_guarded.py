@@ -226,6 +226,18 @@ async def test_answers_are_guarded(guarded: Running, engine: FakeEngine, channel
     assert _meaning(expected, streams) == _meaning(twin.content, streams)
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_answers_that_are_json_are_read_as_json(guarded: Running, engine: FakeEngine, streams: bool) -> None:
+    """Where an answer keeps a form, what its JSON says is judged: between a word's characters a line ends."""
+    planted = json.dumps("\n".join(WORD))
+    engine.script = lambda _: streamed_answer("content", planted, 1) if streams else whole_answer("content", planted, 1)
+    path, body = chat(*ASK, stream=streams, response_format={"type": "json_object"})
+    async with guarded.client() as client:
+        caught = await client.post(path, json=body)
+    assert "content_filter" in caught.text
+    assert "u7981" not in caught.text
+
+
 def _meaning(raw: bytes, streams: bool) -> Any:
     """Return the documents of an answer, `model` aside."""
     if not streams:
