@@ -73,6 +73,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """``interface``, ``suffix`` or ``none``: how generated text is labelled."""
     embeddings_guard: str = "block"
     """``block`` or ``observe``: whether a blocked word in an embeddings or rerank input refuses it, or is counted."""
+    priority: str = "normal"
+    """``high``, ``normal`` or ``low``: who goes first where requests wait for a replica."""
     limits: Limits = Limits()
     expires_at: int | None = None
     """Unix time."""

@@ -14,7 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from backends.endpoint import Endpoint, ReplicaState
-from backends.pool import Pool
+from backends.pool import Pool, Share, Waiting
 from backends.upstream import Upstream
 from gateway.audit.log import Chain, Log
 from gateway.audit.record import Audit, Unrecorded
@@ -58,9 +58,11 @@ class NoKeysYet(KeyRing):
 
 
 class Services:
-    """The parts of one worker process."""
+    """The parts of one worker process, the one with *index* among its like."""
 
-    def __init__(self, settings: Settings, redis: "Redis", metrics: Metrics, chain: Chain | None = None) -> None:
+    def __init__(
+        self, settings: Settings, redis: "Redis", metrics: Metrics, chain: Chain | None = None, *, index: int = 0
+    ) -> None:
         self.settings = settings
         self.redis = redis
         self.metrics = metrics
@@ -69,7 +71,13 @@ class Services:
         self.has_keys = False
         secrets = {d.model: d.api_key.get_secret_value() for d in settings.deployments or () if d.api_key is not None}
         self.upstream = Upstream()
-        self.pool = Pool(self.upstream, credentials=secrets, connect_seconds=settings.timeouts.connect_seconds)
+        self.pool = Pool(
+            self.upstream,
+            credentials=secrets,
+            connect_seconds=settings.timeouts.connect_seconds,
+            share=Share(index, max(settings.worker_count, index + 1)),
+            waiting=Waiting(settings.queue.places, settings.queue.seconds),
+        )
         self.directory = Directory()
         self.watch = Watch(Ledger(redis, settings.strikes.rule()))
         self.stages = Stages(
@@ -83,6 +91,7 @@ class Services:
             timeouts=settings.timeouts,
             labels=settings.labels,
             strikes=settings.strikes,
+            queue=settings.queue,
         )
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
@@ -163,7 +172,7 @@ class Services:
 
 
 @contextlib.asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Services]:
     """Build the services of a worker, follow the published documents, and close everything at the end."""
     redis = connect(settings)
     writer = open_writer(
@@ -172,7 +181,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         power=settings.audit.durability == "power",
         segment_bytes=settings.audit.segment_bytes,
     )
-    services = Services(settings, redis, Metrics(), writer)
+    services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
     work = (services.flush_for_ever(), services.shelf.run(), services.watch.run())
     tasks = [asyncio.create_task(one) for one in work]

@@ -8,7 +8,7 @@ from typing import Any
 
 from backends.endpoint import Endpoint
 from backends.errors import EngineBroken, EngineError, EngineTimeout
-from backends.pool import Lease
+from backends.lease import Lease
 from backends.upstream import Pumped
 from gateway.audit.record import Outcome, Turn
 from gateway.relay import counting, replies, screening
@@ -51,6 +51,7 @@ class Answer:
         timeouts = self.stages.timeouts
         patience = Patience(first=timeouts.first_token_seconds, idle=timeouts.idle_seconds, ping=timeouts.ping_seconds)
         await self._check_head(patience)
+        self.turn.replica = self.lease.endpoint.replica
         flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self.stages.guard(), self._label()))
         while not flow.ended:
             await self.reply.drained()
@@ -77,6 +78,7 @@ class Answer:
         until = await self._whole_head()
         body = await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
         arrived = time.perf_counter()
+        self.turn.replica = self.lease.endpoint.replica
         answer = WholeAnswer(self.request, body, self._label())
         usage = answer.chunk.usage
         if self.request.route.generates:
@@ -239,6 +241,7 @@ class Answer:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
+            self.lease.served(self.turn.completion_tokens, time.perf_counter() - self.asked)
 
 
 _told: set[tuple[str, str]] = set()
