@@ -13,6 +13,10 @@ FEWEST_TOKENS = 16
 """Of an answer that says something of an engine's speed; a shorter one is mostly prefill."""
 
 
+FEWEST_ANSWERS = 10
+"""Measured before a speed counts as known: one answer with a long prompt makes a replica look slow."""
+
+
 class Priority(IntEnum):
     """Who goes first where requests wait."""
 
@@ -50,7 +54,7 @@ NO_SIGNALS = Signals()
 class Load:
     """One replica, as one worker sees it."""
 
-    __slots__ = ("breaker", "cap", "endpoint", "requests", "signals", "speed", "tokens")
+    __slots__ = ("_answers", "_speed", "breaker", "cap", "endpoint", "requests", "signals", "speed", "tokens")
 
     def __init__(self, endpoint: Endpoint, cap: int) -> None:
         self.endpoint = endpoint
@@ -61,6 +65,8 @@ class Load:
         """Of the requests in flight, as they were estimated."""
         self.speed = 0.0
         """Tokens a second of an answer that has little beside it; 0: not known yet."""
+        self._speed = 0.0
+        self._answers = 0
         self.signals = NO_SIGNALS
         self.breaker = Breaker()
 
@@ -69,8 +75,11 @@ class Load:
         if tokens < FEWEST_TOKENS or seconds <= 0:
             return
         speed = tokens / seconds
-        weight = RISES if speed > self.speed else FALLS
-        self.speed = self.speed + weight * (speed - self.speed) if self.speed else speed
+        weight = RISES if speed > self._speed else FALLS
+        self._speed = self._speed + weight * (speed - self._speed) if self._answers else speed
+        self._answers += 1
+        if self._answers >= FEWEST_ANSWERS:
+            self.speed = self._speed
 
 
 def share(slots: int, index: int, workers: int) -> int:

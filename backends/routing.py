@@ -11,6 +11,8 @@ BOUND = 1.25
 """Times the mean load that affinity gives a replica at most ("Consistent Hashing with Bounded Loads", 2016)."""
 EQUAL = 1.1
 """Replicas whose drain times differ by less are equals: speeds are measured, and no better known."""
+ALIKE = 1.5
+"""Replicas whose speeds differ by less have equal shares of the keys' load: two of a kind are never measured alike."""
 CACHE_FULL = 0.95
 """Share of a KV cache above which vLLM begins to put requests back; then its work takes twice as long, say."""
 MIXER = 0x9E3779B97F4A7C15
@@ -66,10 +68,10 @@ def affinity(loads: Sequence[Load], ask: Ask, number: int) -> Load:
         return loads[0]
     if not ask.key:
         return least_tokens(loads, ask, number)
-    fastest = max(load.speed for load in loads) or 1.0
-    speed = sum(load.speed or fastest for load in loads)
-    most = BOUND * (1 + sum(load.requests for load in loads)) / speed
-    free = [load for load in loads if load.requests < ceil(most * (load.speed or fastest))]
+    fastest = max(load.speed for load in loads)
+    weights = [1.0 if load.speed * ALIKE >= fastest or not load.speed else load.speed / fastest for load in loads]
+    most = BOUND * (1 + sum(load.requests for load in loads)) / sum(weights)
+    free = [load for load, weight in zip(loads, weights, strict=True) if load.requests < ceil(most * weight)]
     return min(free, key=lambda load: _rank(ask.key, load.endpoint.replica))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from backends.endpoint import Endpoint
-from backends.load import FEWEST_TOKENS, Load, share
+from backends.load import FEWEST_ANSWERS, FEWEST_TOKENS, Load, share
 
 
 def load() -> Load:
@@ -20,7 +20,9 @@ def test_slots_are_shared_out(slots: int, workers: int, expected: list[int]) -> 
 def test_the_speed_is_that_of_an_engine_with_little_to_do() -> None:
     """It follows faster answers at once and slower ones slowly: those had others beside them."""
     one = load()
-    one.measured(100, 2.0)
+    for _ in range(FEWEST_ANSWERS):
+        assert 0 == one.speed
+        one.measured(100, 2.0)
     assert 50 == one.speed
     for _ in range(5):
         one.measured(100, 10.0)
@@ -33,6 +35,7 @@ def test_the_speed_is_that_of_an_engine_with_little_to_do() -> None:
 def test_answers_that_say_nothing_of_speed_are_not_measured() -> None:
     """A word is mostly prefill, and what took no time is a fault of some clock."""
     one = load()
-    one.measured(FEWEST_TOKENS - 1, 1.0)
-    one.measured(1000, 0.0)
+    for _ in range(FEWEST_ANSWERS):
+        one.measured(FEWEST_TOKENS - 1, 1.0)
+        one.measured(1000, 0.0)
     assert 0 == one.speed
