@@ -31,7 +31,9 @@ class Lease(Exchange):
     ) -> None:
         super().__init__(upstream, hold.load.endpoint, connect_seconds)
         self.line = line
-        self.sent_again = 0
+        self.moves = 0
+        """Times that another replica was asked instead."""
+        self._sent_again = 0
         self._hold: Hold | None = hold
         self._asked = ask
         self._heads = heads
@@ -110,15 +112,16 @@ class Lease(Exchange):
         while True:
             self._failed(error)
             self._tried.append(self.endpoint.replica)
-            self.sent_again += sent
+            self._sent_again += sent
             self.close()
             self._free()
-            if self._send_again is None or self.sent_again > SENT_AGAIN:
+            if self._send_again is None or self._sent_again > SENT_AGAIN:
                 raise error
             hold = await self.line.instead(self._asked, self._tried)
             if hold is None:
                 raise error
             self._hold, self.endpoint = hold, hold.load.endpoint
+            self.moves += 1
             try:
                 await self.send(self._send_again())
             except EngineUnreachable as another:
@@ -128,7 +131,7 @@ class Lease(Exchange):
 
     def _has_others(self) -> bool:
         replicas = {load.endpoint.replica for load in self.line.ready}
-        return self.sent_again < SENT_AGAIN and not replicas <= {*self._tried, self.endpoint.replica}
+        return self._sent_again < SENT_AGAIN and not replicas <= {*self._tried, self.endpoint.replica}
 
     def _begun(self) -> bool:
         return self.connection is not None and self.connection.head_bytes > 0

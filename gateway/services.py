@@ -159,6 +159,8 @@ class Services:
     def flush_metrics(self) -> None:
         """Move what was counted to where a scrape finds it."""
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
+        for model, number in self.pool.queued.items():
+            self.metrics.queued.labels(model).set(number)
         self.metrics.audit_trouble.set(self.chain is not None and self.chain.trouble is not None)
 
     async def flush_for_ever(self) -> None:

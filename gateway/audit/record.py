@@ -94,6 +94,8 @@ class Turn:
     """Spent in the gateway itself, the engine's time and that in the queue excluded."""
     queued_seconds: float = 0.0
     """Until a replica had room."""
+    moved: int = 0
+    """Times that it was sent to another replica, since its own had failed before the first byte."""
     accepted: bool = False
     """Whether the first of the two records is written."""
     recorded: Verdict = CLEAN

@@ -51,7 +51,7 @@ class Answer:
         timeouts = self.stages.timeouts
         patience = Patience(first=timeouts.first_token_seconds, idle=timeouts.idle_seconds, ping=timeouts.ping_seconds)
         await self._check_head(patience)
-        self.turn.replica = self.lease.endpoint.replica
+        self._note_replica()
         flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self.stages.guard(), self._label()))
         while not flow.ended:
             await self.reply.drained()
@@ -78,7 +78,7 @@ class Answer:
         until = await self._whole_head()
         body = await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
         arrived = time.perf_counter()
-        self.turn.replica = self.lease.endpoint.replica
+        self._note_replica()
         answer = WholeAnswer(self.request, body, self._label())
         usage = answer.chunk.usage
         if self.request.route.generates:
@@ -236,6 +236,10 @@ class Answer:
                 self.turn.observed += keyword_policy.evidence(keyword_policy.ranked(hits), keyword_policy.ANSWER)
             if asked := answer_judge.sentences(text, hits):
                 self.turn.observed += (await self.stages.answer_judge.judge_answer(asked)).evidence
+
+    def _note_replica(self) -> None:
+        """Note who answers, now that somebody has begun to."""
+        self.turn.replica, self.turn.moved = self.lease.endpoint.replica, self.lease.moves
 
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:

@@ -195,3 +195,4 @@ async def test_the_record_names_the_replica_that_answered(gateway: Running, thre
     gateway.services.flush_metrics()
     text = gateway.services.metrics.render().decode()
     assert f'gateway_completion_tokens_total{{model="{MODEL}",replica="qwen#1"}} {6 * len(WORDS)}.0' in text
+    assert f'gateway_moved_requests_total{{model="{MODEL}",replica="qwen#1"}}' in text

@@ -73,6 +73,10 @@ async def test_never_more_at_an_engine_than_it_has_slots(one_slot: Running, engi
     engine.script = counting
     answers = await asyncio.gather(*(post(one_slot, asked(f"u{i}", stream=i % 2 == 0)) for i in range(7)))
     assert ([200] * 7, 1) == ([response.status_code for response in answers], most)
+    one_slot.services.flush_metrics()
+    value = one_slot.services.metrics.registry.get_sample_value
+    assert 6 == value("gateway_queue_seconds_count", {"model": MODEL, "replica": "qwen#0"})
+    assert 0 == value("gateway_queued_requests", {"model": MODEL})
 
 
 async def test_a_burst_does_not_starve_others(one_slot: Running, engine: FakeEngine) -> None:
