@@ -165,6 +165,7 @@ def ring_entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "allows_remote_images": row["allows_remote_images"],
         "content_label": row["content_label"],
         "embeddings_guard": row["embeddings_guard"],
+        "priority": row["priority"],
         "limits": row["limits"],
         "expires_at": row["expires_at"],
     }
