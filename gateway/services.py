@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from backends.endpoint import Endpoint, ReplicaState
 from backends.pool import Pool, Share, Waiting
+from backends.signals import Listener
 from backends.upstream import Upstream
 from gateway.audit.log import Chain, Log
 from gateway.audit.record import Audit, Unrecorded
@@ -185,7 +186,8 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     )
     services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
-    work = (services.flush_for_ever(), services.shelf.run(), services.watch.run())
+    listener = Listener(services.upstream, services.pool.lines)
+    work = (services.flush_for_ever(), services.shelf.run(), services.watch.run(), listener.run())
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()
