@@ -9,7 +9,8 @@
     └── EngineError            a replica was asked and did not keep its side
         ├── EngineUnreachable  no connection could be made
         ├── EngineTimeout      it stayed silent for longer than allowed
-        └── EngineBroken       it closed mid-answer or sent what is no HTTP
+        └── EngineBroken       what it sent is no answer
+            └── EngineLost     it closed the connection before its answer was complete
 
 The gateway turns each of these into a status and an error body in one table (`gateway/problems.py`).
 """
@@ -78,4 +79,8 @@ class EngineTimeout(EngineError):
 
 
 class EngineBroken(EngineError):
-    """The replica closed the connection mid-answer, or what it sent is not HTTP."""
+    """The replica did not keep to HTTP, or what it sent is no answer."""
+
+
+class EngineLost(EngineBroken):
+    """The replica closed the connection before its answer was complete."""

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from backends.endpoint import Endpoint
-from backends.errors import EngineBroken, EngineError, EngineUnreachable
+from backends.errors import EngineBroken, EngineError, EngineLost, EngineUnreachable
 from backends.line import Hold, Line
 from backends.load import Ask
 from backends.upstream import Exchange, Head, Upstream
@@ -38,8 +38,10 @@ class Lease(Exchange):
         self._asked = ask
         self._heads = heads
         self._tried: list[str] = []
-        self._send_again: Callable[[], bytes] | None = None
-        """Makes the request anew for the endpoint, until its answer has begun."""
+        self._made: Callable[[], bytes] | None = None
+        """Makes the person's request for the endpoint; None: what is asked now is none."""
+        self._begun = False
+        """Whether its answer has begun."""
 
     async def __aenter__(self) -> Self:
         """Enter; the request is counted as in flight already."""
@@ -64,7 +66,7 @@ class Lease(Exchange):
         def made() -> bytes:
             return self._written(path, encode(self.endpoint), request_id)
 
-        self._send_again = made
+        self._made, self._begun = made, False
         try:
             await self.send(made())
         except EngineUnreachable as error:
@@ -76,7 +78,7 @@ class Lease(Exchange):
         Raises `EngineUnreachable`.
         """
         self.close()
-        self._send_again = None
+        self._made = None
         await self.send(self._written(path, body, request_id))
 
     async def head(self, patience: float) -> Head | None:
@@ -85,19 +87,27 @@ class Lease(Exchange):
             try:
                 head = await super().head(patience)
             except (EngineBroken, EngineUnreachable) as error:
-                if self._send_again is None or self._begun():
+                if self._begun or (self.connection is not None and self.connection.head_bytes > 0):
                     raise
                 await self._elsewhere(error, sent=True)
                 continue
             if head is None:
                 return None
-            if head.status == UNAVAILABLE and self._send_again is not None and self._has_others():
+            if head.status == UNAVAILABLE and not self._begun and self._has_others():
                 await self._elsewhere(EngineBroken("The engine answered 503."), sent=True)
                 continue
-            self._send_again = None
+            self._begun = True
             if self._hold is not None and head.status < UNAVAILABLE:
                 self._hold.load.breaker.succeeded(self._hold.number)
             return head
+
+    async def anew(self, error: EngineLost) -> None:
+        """Have another replica answer from the begin, where the client has seen nothing of the answer that was lost.
+
+        Raises *error* where there is none; see `request`.
+        """
+        self._begun = False
+        await self._elsewhere(error, sent=True)
 
     def served(self, tokens: int, seconds: float) -> None:
         """Note that the answer has *tokens* and took *seconds*: what is measured of a replica's speed."""
@@ -115,7 +125,7 @@ class Lease(Exchange):
             self._sent_again += sent
             self.close()
             self._free()
-            if self._send_again is None or self._sent_again > SENT_AGAIN:
+            if self._made is None or self._sent_again > SENT_AGAIN:
                 raise error
             hold = await self.line.instead(self._asked, self._tried)
             if hold is None:
@@ -123,7 +133,7 @@ class Lease(Exchange):
             self._hold, self.endpoint = hold, hold.load.endpoint
             self.moves += 1
             try:
-                await self.send(self._send_again())
+                await self.send(self._made())
             except EngineUnreachable as another:
                 error, sent = another, False
             else:
@@ -131,10 +141,11 @@ class Lease(Exchange):
 
     def _has_others(self) -> bool:
         replicas = {load.endpoint.replica for load in self.line.ready}
-        return self._sent_again < SENT_AGAIN and not replicas <= {*self._tried, self.endpoint.replica}
-
-    def _begun(self) -> bool:
-        return self.connection is not None and self.connection.head_bytes > 0
+        return (
+            self._made is not None
+            and self._sent_again < SENT_AGAIN
+            and not replicas <= {*self._tried, self.endpoint.replica}
+        )
 
     def _failed(self, error: EngineError) -> None:
         if self._hold is not None:

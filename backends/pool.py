@@ -1,5 +1,6 @@
 """The replicas a worker can send to, and who may send to which."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from backends.line import Line
 from backends.load import NO_SIGNALS, Ask, Load, share
 from backends.routing import POLICIES, Routing
 from backends.upstream import Upstream
+
+log = logging.getLogger(__name__)
 
 ANY = Ask()
 
@@ -144,6 +147,13 @@ class Pool:
             cap = min(cap, share(endpoint.slots, *self.share))
         load = self.loads.get(endpoint.replica)
         if load is None:
+            if endpoint.slots is not None and endpoint.slots < self.share.workers and self.share.number == 0:
+                log.warning(
+                    "%s has %d slots for %d workers: requests will wait in the engine too, where no queue is fair",
+                    endpoint.replica,
+                    endpoint.slots,
+                    self.share.workers,
+                )
             return Load(endpoint, cap)
         before, load.endpoint, load.cap = load.endpoint, endpoint, cap
         moved = (before.host, before.port) != (endpoint.host, endpoint.port)

@@ -26,7 +26,7 @@ from backends.routing import BOUND, POLICIES, Policy, Routing
 LIMIT = 1024
 """`max_tokens` of every request: a client's limit says nothing of the answer that comes."""
 MEAN_ANSWER, SPREAD, LONGEST = 300, 1.2, 8192
-"""Tokens of an answer, log-normal: the longest hundredth has a fifth of all tokens."""
+"""Tokens of an answer, log-normal: the longest hundredth has an eighth of all tokens."""
 PREFILL = 20
 """Tokens of a prompt that take as long as one of an answer."""
 REQUESTS = 20_000

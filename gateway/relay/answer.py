@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.endpoint import Endpoint
-from backends.errors import EngineBroken, EngineError, EngineTimeout
+from backends.errors import EngineBroken, EngineError, EngineLost, EngineTimeout
 from backends.lease import Lease
 from backends.upstream import Pumped
 from gateway.audit.record import Outcome, Turn
@@ -75,8 +75,7 @@ class Answer:
 
     async def whole(self) -> None:
         """Relay an answer that comes in one piece."""
-        until = await self._whole_head()
-        body = await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
+        body = await self._whole_body()
         arrived = time.perf_counter()
         self._note_replica()
         answer = WholeAnswer(self.request, body, self._label())
@@ -188,6 +187,15 @@ class Answer:
 
     def _ping(self) -> None:
         self.write(replies.PING)
+
+    async def _whole_body(self) -> bytes:
+        """Return the whole answer. A replica that dies is replaced: the client has seen nothing of it."""
+        while True:
+            until = await self._whole_head()
+            try:
+                return await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
+            except EngineLost as error:
+                await self.lease.anew(error)
 
     async def _whole_head(self) -> float:
         """Wait for the engine's status; return the moment by which the answer must be complete."""

@@ -119,6 +119,24 @@ async def test_whole_answers_outlive_their_replica(gateway: Running, three: list
         assert {"".join(WORDS)} == {r.json()["choices"][0]["message"]["content"] for r in answers}
 
 
+@pytest.mark.parametrize("joined", [False, True])
+async def test_half_a_whole_answer_is_begun_anew(gateway: Running, three: list[FakeEngine], *, joined: bool) -> None:
+    """Its client has seen nothing of it yet; where whole answers are asked as streams, too."""
+    said = json.dumps(whole_chat()).encode()
+    half = [Send(head("application/json", length=len(said)) + said[:40])]
+    if joined:
+        half = [Send(head(SSE)), *(Send(chunk(e)) for e in PARTS[:3])]
+    steps: list[Sequence[Step]] = [[*half, Pause(0.05), Reset()]]
+    for one in three:
+        one.script = lambda r: steps.pop() if steps else well_behaved(r)
+    async with pooled(gateway, *three, notices_late=joined):
+        response = await post(gateway, ASK)
+        assert (200, 2) == (response.status_code, received(three))
+        assert "".join(WORDS) == response.json()["choices"][0]["message"]["content"]
+        steps.extend([[*half, Reset()]] * 2)
+        assert (502, 4) == ((await post(gateway, ASK)).status_code, received(three))
+
+
 async def test_they_wait_for_a_slot_of_the_others(gateway: Running, three: list[FakeEngine]) -> None:
     """Where the replicas that are left are full, the orphans go first of all who wait."""
     dying, living = three[:2]

@@ -207,8 +207,14 @@ async def test_a_restart_serves_who_waits(one_slot: Running, engine: FakeEngine)
     assert 200 == (await patient).status_code
 
 
-async def test_slots_are_shared_out_among_workers(settings: Settings, engine: FakeEngine) -> None:
-    """Each worker of two has half of them."""
+async def test_slots_are_shared_out_among_workers(
+    settings: Settings, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each worker of two has half of them; where there are too few, the log says so, once."""
     async with running(settings.model_copy(update={"workers": 2})) as gateway:
-        gateway.services.pool.update([endpoint(engine.port, slots=4)])
-        assert 2 == gateway.services.pool.loads["qwen#0"].cap
+        pool = gateway.services.pool
+        pool.update([endpoint(engine.port, slots=4)])
+        assert (2, "") == (pool.loads["qwen#0"].cap, caplog.text)
+        for _ in range(2):
+            pool.update([endpoint(engine.port, slots=1, replica="qwen#1")])
+        assert (1, 1) == (pool.loads["qwen#1"].cap, caplog.text.count("1 slots for 2 workers"))
