@@ -123,6 +123,7 @@ class Line:
         self._futures[place] = future
         if self._timer is None:
             self._timer = self._loop.call_at(place.deadline, self._expire)
+        self.serve()  # a breaker's pause may just be over
         try:
             return await future
         except asyncio.CancelledError:

@@ -11,6 +11,8 @@ RISES, FALLS = 0.3, 0.02
 that has little to do, since what it has to do is counted apart."""
 FEWEST_TOKENS = 16
 """Of an answer that says something of an engine's speed; a shorter one is mostly prefill."""
+MOST_TOKENS = 1_000_000
+"""Of an answer; an engine may report any number."""
 
 
 FEWEST_ANSWERS = 10
@@ -72,7 +74,7 @@ class Load:
 
     def measured(self, tokens: int, seconds: float) -> None:
         """Take that an answer of *tokens* took *seconds*."""
-        if tokens < FEWEST_TOKENS or seconds <= 0:
+        if not FEWEST_TOKENS <= tokens <= MOST_TOKENS or seconds <= 0:
             return
         speed = tokens / seconds
         weight = RISES if speed > self._speed else FALLS

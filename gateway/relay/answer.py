@@ -253,7 +253,8 @@ class Answer:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
-            self.lease.served(self.turn.completion_tokens, time.perf_counter() - self.asked)
+            one = self.turn.completion_tokens // self.request.choices  # they are written side by side
+            self.lease.served(one, time.perf_counter() - self.asked)
 
 
 _told: set[tuple[str, str]] = set()

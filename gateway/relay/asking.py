@@ -39,7 +39,7 @@ def tokens_of(request: Request) -> int:
     if not request.route.generates:
         return prompt
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or USUAL_ANSWER
-    return prompt + min(limit, LONGEST_ANSWER) * request.choices
+    return prompt + int(min(limit, LONGEST_ANSWER)) * request.choices
 
 
 def affinity_key(model: str, request: Request) -> str:

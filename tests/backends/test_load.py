@@ -33,9 +33,11 @@ def test_the_speed_is_that_of_an_engine_with_little_to_do() -> None:
 
 
 def test_answers_that_say_nothing_of_speed_are_not_measured() -> None:
-    """A word is mostly prefill, and what took no time is a fault of some clock."""
+    """A word is mostly prefill; no time, or more tokens than there are, is somebody's fault."""
     one = load()
     for _ in range(FEWEST_ANSWERS):
         one.measured(FEWEST_TOKENS - 1, 1.0)
         one.measured(1000, 0.0)
+        one.measured(10**400, 1.0)
+        one.measured(-(10**400), 1.0)
     assert 0 == one.speed
