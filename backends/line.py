@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from backends.admission import FairQueue, Full, Place
+from backends.endpoint import ReplicaState
 from backends.errors import BackendError, NoReplica, Overloaded
 from backends.load import Ask, Load, Priority
 from backends.routing import POLICIES, Routing
@@ -101,9 +102,10 @@ class Line:
             future.set_result(self._take(load, place.ask))
 
     def close(self) -> None:
-        """Turn all away: the model is no longer known."""
+        """Turn all away: the model is no longer known. What runs is still brought back, and the model may return."""
+        self.ready, self.states = [], ReplicaState.STOPPED.value
         while (place := self.queue.first()) is not None:
-            self._turn_away(place, NoReplica(self.model, "stopped"))
+            self._turn_away(place, NoReplica(self.model, self.states))
 
     def _take(self, load: Load, ask: Ask) -> Hold:
         load.requests += 1

@@ -89,7 +89,7 @@ class Pool:
         known = {endpoint.replica: self._load(endpoint) for replicas in models.values() for endpoint in replicas}
         self.loads = {**{replica: load for replica, load in self.loads.items() if load.requests}, **known}
         for model in self.lines.keys() - models.keys():
-            self.lines.pop(model).close()
+            self.lines[model].close()
         for model, replicas in self.models.items():
             self._update_line(model, replicas)
 

@@ -1,6 +1,8 @@
 """Replicas given to requests, in an event loop."""
 
 import asyncio
+import random
+from collections import Counter
 
 import pytest
 
@@ -8,7 +10,7 @@ from backends.admission import FairQueue
 from backends.endpoint import Endpoint
 from backends.errors import NoReplica, Overloaded
 from backends.line import Hold, Line
-from backends.load import Ask, Load
+from backends.load import Ask, Load, Priority
 
 ASK = Ask(100, "p")
 
@@ -189,3 +191,56 @@ async def test_instead_ends_where_the_others_go() -> None:
     one.release(holds["a"], ASK)
     assert await again is None
     assert a is (await patient).load
+
+
+async def test_nothing_is_lost_whatever_happens_in_whatever_order() -> None:
+    """Requests that come, are answered, leave, and lose their replica: no cap is exceeded and no place is forgotten."""
+    draw = random.Random(7)  # noqa: S311 - a test
+    loads = [replica("a", 3), replica("b", 2), replica("c", 1)]
+    one = line(*loads, most=40, seconds=0.2)
+    ends: Counter[str] = Counter()
+
+    async def at(hold: Hold, ask: Ask) -> bool:
+        """Be at the replica for a while; return whether it has lived."""
+        try:
+            assert hold.load.requests <= hold.load.cap
+            await asyncio.sleep(draw.random() * 0.01)
+            lives = draw.random() > 0.2
+            if lives:
+                hold.load.breaker.succeeded(hold.number)
+            else:
+                hold.load.breaker.failed(hold.number, asyncio.get_running_loop().time() - 30)
+            return lives
+        finally:
+            one.release(hold, ask)
+
+    async def request(person: str) -> None:
+        ask = Ask(draw.randint(1, 500), person, Priority(draw.randint(1, 3)))
+        try:
+            hold: Hold | None = await one.enter(ask)
+            tried: list[str] = []
+            while hold is not None and not await at(hold, ask):
+                tried.append(hold.load.endpoint.replica)
+                hold = await one.instead(ask, tried)
+                assert hold is None or hold.load.endpoint.replica not in tried
+            ends["answered" if hold is not None else "alone"] += 1
+        except (Overloaded, NoReplica) as error:
+            ends[type(error).__name__] += 1
+
+    tasks = []
+    for i in range(1500):
+        tasks.append(asyncio.create_task(request("abcdefgh"[i % 8])))
+        if draw.random() < 0.15:
+            draw.choice(tasks).cancel()
+        if i % 100 == 50:
+            one.ready = draw.sample(loads, draw.randint(0, 3))
+            one.serve()
+        if i % 4 == 0:
+            await asyncio.sleep(draw.random() * 0.004)
+    one.ready = loads
+    one.serve()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert [(0, 0)] * 3 == [counts(load) for load in loads]
+    assert (0, {}) == (len(one.queue), one._futures)
+    assert min(ends["answered"], ends["Overloaded"]) > 50
+    assert all(task.cancelled() or task.exception() is None for task in tasks)

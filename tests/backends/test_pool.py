@@ -97,7 +97,23 @@ async def test_a_model_that_goes_sends_its_queue_away(pool: Pool) -> None:
         pool.update([])
         with pytest.raises(NoReplica):
             await waiting
-    assert {} == pool.queued
+    assert {"m": 0} == pool.queued
+    with pytest.raises(NoReplica):
+        await pool.lease("m")
+
+
+async def test_a_model_that_comes_back_knows_what_still_runs(pool: Pool) -> None:
+    """Its slots are taken until that has ended; then who waits has them."""
+    pool.update([endpoint(slots=1)])
+    async with await pool.lease("m"):
+        pool.update([])
+        pool.update([endpoint(slots=1)])
+        waiting = asyncio.create_task(pool.lease("m"))
+        await asyncio.sleep(0)
+        assert {"m": 1} == pool.queued
+    async with await waiting as lease:
+        assert {"m#0": 1} == pool.in_flight
+        assert lease.endpoint.replica == "m#0"
 
 
 async def test_caps_are_the_smaller_bound_of_slots_and_share() -> None:
