@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard bench-records fuzz test-kills test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-routing fuzz test-kills test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -36,6 +36,11 @@ bench-guard: $(VENV)/.runtime
 # Standings and the audit log alone: what they add to a turn.
 bench-records: $(VENV)/.runtime
 	$(BIN)/python bench/records.py $(ARGS)
+
+# Routing and the queue in virtual time: the tables of docs/routing.md.
+bench-routing: $(VENV)/.runtime
+	$(BIN)/python bench/routing.py
+	$(BIN)/python bench/waiting.py
 
 # A million ways to cut texts before the stream guard; some minutes.
 fuzz: $(VENV)/.dev
