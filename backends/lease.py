@@ -38,8 +38,11 @@ class Lease(Exchange):
         self._asked = ask
         self._heads = heads
         self._tried: list[str] = []
-        self._made: Callable[[], bytes] | None = None
-        """Makes the person's request for the endpoint; None: what is asked now is none."""
+        self._question: tuple[str, Callable[[Endpoint], bytes], str] | None = None
+        """The person's request: path, what makes its body for an endpoint, and id; None: what is asked now is none.
+
+        Not a function of this object, which would keep itself alive until the collector comes.
+        """
         self._begun = False
         """Whether its answer has begun."""
 
@@ -62,13 +65,10 @@ class Lease(Exchange):
         Until the first byte of the answer a replica that fails is replaced by another one, unseen. Raises
         `EngineError` where there is none, and what waiting for it may raise: `Overloaded` and `NoReplica`.
         """
-
-        def made() -> bytes:
-            return self._written(path, encode(self.endpoint), request_id)
-
-        self._made, self._begun = made, False
+        self._question = path, encode, request_id
+        self._begun = False
         try:
-            await self.send(made())
+            await self._put()
         except EngineUnreachable as error:
             await self._elsewhere(error, sent=False)
 
@@ -78,8 +78,8 @@ class Lease(Exchange):
         Raises `EngineUnreachable`.
         """
         self.close()
-        self._made = None
-        await self.send(self._written(path, body, request_id))
+        self._question = None
+        await self._write(path, body, request_id)
 
     async def head(self, patience: float) -> Head | None:
         """Return the answer's head, or None after *patience* seconds of silence; see `request`."""
@@ -125,7 +125,7 @@ class Lease(Exchange):
             self._sent_again += sent
             self.close()
             self._free()
-            if self._made is None or self._sent_again > SENT_AGAIN:
+            if self._question is None or self._sent_again > SENT_AGAIN:
                 raise error
             hold = await self.line.instead(self._asked, self._tried)
             if hold is None:
@@ -133,7 +133,7 @@ class Lease(Exchange):
             self._hold, self.endpoint = hold, hold.load.endpoint
             self.moves += 1
             try:
-                await self.send(self._made())
+                await self._put()
             except EngineUnreachable as another:
                 error, sent = another, False
             else:
@@ -142,7 +142,7 @@ class Lease(Exchange):
     def _has_others(self) -> bool:
         replicas = {load.endpoint.replica for load in self.line.ready}
         return (
-            self._made is not None
+            self._question is not None
             and self._sent_again < SENT_AGAIN
             and not replicas <= {*self._tried, self.endpoint.replica}
         )
@@ -158,6 +158,14 @@ class Lease(Exchange):
         if hold is not None:
             self.line.release(hold, self._asked)
 
-    def _written(self, path: str, body: bytes, request_id: str) -> bytes:
+    async def _put(self) -> None:
+        """Send the person's request to the endpoint."""
+        if self._question is not None:
+            path, encode, request_id = self._question
+            await self._write(path, encode(self.endpoint), request_id)
+
+    async def _write(self, path: str, body: bytes, request_id: str) -> None:
         head = self._heads(self.endpoint, path)
-        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
+        await self.send(
+            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
+        )

@@ -1,6 +1,7 @@
 """Requests that wait for a replica, over real sockets: queue, deadline, fairness, what is said, draining."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -9,7 +10,9 @@ import httpx
 import pytest
 
 from backends.endpoint import ReplicaState
+from backends.lease import Lease
 from gateway.audit.record import Outcome, Turn, Unrecorded
+from gateway.relay.wire import Request
 from gateway.settings import Queue, Settings
 from tests.fakes import END, SSE, FakeEngine, Pause, Received, Send, Step, answer, chunk, head, vllm_events, whole_chat
 from tests.gateway.conftest import MODEL, Running, endpoint, eventually, ring_document, running
@@ -218,3 +221,33 @@ async def test_slots_are_shared_out_among_workers(
         for _ in range(2):
             pool.update([endpoint(engine.port, slots=1, replica="qwen#1")])
         assert (1, 1) == (pool.loads["qwen#1"].cap, caplog.text.count("1 slots for 2 workers"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_turn_leaves_nothing_to_the_collector(gateway: Running, *, stream: bool) -> None:
+    """What it was made of goes with its end: a circle of objects in each turn took a sixth of a worker's time."""
+    payload = json.dumps(asked(stream=stream)).encode()
+    head_bytes = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-gw-test-0123456789abcdef\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+
+    async def turns(count: int) -> None:
+        for _ in range(count):
+            writer.write(b"%bcontent-length: %d\r\n\r\n%b" % (head_bytes, len(payload), payload))
+            await reader.readuntil(b"[DONE]\n\n\r\n0\r\n\r\n" if stream else b"}}")
+
+    await turns(3)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await turns(5)
+        gc.collect()
+        left = [type(one).__name__ for one in gc.garbage if isinstance(one, Lease | Turn | Request)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        writer.close()
+    assert left == []
