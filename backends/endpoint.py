@@ -42,6 +42,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Requests the replica may have at once; None: no bound of its own."""
     max_in_flight: int = 1024
     """Requests that one worker may have there at once, where the engine has no slots."""
+    routing: str = "least_tokens"
+    """How the replica of a request is chosen; one of `backends.routing.Routing`."""
     notices_late: bool = False
     """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
     tasks: tuple[str, ...] = ()

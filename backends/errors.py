@@ -5,11 +5,12 @@
     ├── StartFailed            an engine ended, or never answered, while it was started
     ├── UnknownModel           no deployment has this name or alias
     ├── NoReplica              the model is known, but no replica of it is ready now
-    ├── Overloaded             every replica of the model has its share of requests
+    ├── Overloaded             every replica of the model has its share of requests, and the queue no place
     └── EngineError            a replica was asked and did not keep its side
         ├── EngineUnreachable  no connection could be made
         ├── EngineTimeout      it stayed silent for longer than allowed
-        └── EngineBroken       it closed mid-answer or sent what is no HTTP
+        └── EngineBroken       what it sent is no answer
+            └── EngineLost     it closed the connection before its answer was complete
 
 The gateway turns each of these into a status and an error body in one table (`gateway/problems.py`).
 """
@@ -54,11 +55,15 @@ class NoReplica(BackendError):
 
 
 class Overloaded(BackendError):
-    """Every replica of *model* already has as many requests as it may have at once."""
+    """Every replica of *model* has as many requests as it may have at once, and the queue is full, or was too slow.
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"The model `{model}` is at its limit of concurrent requests. Please try again shortly.")
+    *retry_after* says in how many seconds to come again.
+    """
+
+    def __init__(self, model: str, retry_after: int = 1) -> None:
+        super().__init__(f"The model `{model}` is busy. Please try again in {retry_after} s.")
         self.model = model
+        self.retry_after = retry_after
 
 
 class EngineError(BackendError):
@@ -74,4 +79,8 @@ class EngineTimeout(EngineError):
 
 
 class EngineBroken(EngineError):
-    """The replica closed the connection mid-answer, or what it sent is not HTTP."""
+    """The replica did not keep to HTTP, or what it sent is no answer."""
+
+
+class EngineLost(EngineBroken):
+    """The replica closed the connection before its answer was complete."""

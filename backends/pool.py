@@ -1,13 +1,35 @@
-"""The replicas a worker can send to, and the leases on them."""
+"""The replicas a worker can send to, and who may send to which."""
 
+import logging
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Self
+from typing import NamedTuple
 
-from backends import routing
+from backends.admission import FairQueue
 from backends.endpoint import Endpoint, ReplicaState
-from backends.errors import NoReplica, Overloaded, UnknownModel
-from backends.upstream import Exchange, Upstream
+from backends.errors import NoReplica, UnknownModel
+from backends.lease import Lease
+from backends.line import Line
+from backends.load import NO_SIGNALS, Ask, Load, share
+from backends.routing import POLICIES, Routing
+from backends.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+ANY = Ask()
+
+
+class Share(NamedTuple):
+    """Which part of an engine's slots is this worker's."""
+
+    number: int = 0
+    workers: int = 1
+
+
+class Waiting(NamedTuple):
+    """How many requests may wait for a replica of one model at one worker, and for how many seconds."""
+
+    most: int = 256
+    seconds: float = 50.0
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -16,45 +38,10 @@ def spellings(name: str) -> tuple[str, ...]:
     return (bare, f"{bare}/") if bare else (name,)
 
 
-class Lease(Exchange):
-    """The right to one request on one replica; an async context that frees the replica whatever happens.
-
-    Leaving it before the answer was read to the end closes the connection, which cancels the engine's work.
-    """
-
-    def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
-        super().__init__(pool.upstream, endpoint, pool.connect_seconds)
-        self.pool = pool
-
-    async def __aenter__(self) -> Self:
-        """Count the request as in flight."""
-        load = self.pool.in_flight
-        load[self.endpoint.replica] = load.get(self.endpoint.replica, 0) + 1
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Free the replica."""
-        self.pool.in_flight[self.endpoint.replica] -= 1
-        self.close()
-
-    async def ask(self, path: str, body: bytes, request_id: str) -> None:
-        """Send *body* to the engine's *path*; an answer that was not read to its end is dropped.
-
-        Raises `EngineUnreachable`.
-        """
-        self.close()
-        head = self.pool.request_head(self.endpoint, path)
-        await self.send(
-            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
-        )
-
-
 class Pool:
     """Known replicas, their load as this worker sees it, and connections to them.
 
-    *credentials* maps model names to the API keys of external engines.
+    *credentials* maps model names to the API keys of external engines. Belongs to one event loop.
     """
 
     def __init__(
@@ -63,17 +50,32 @@ class Pool:
         *,
         credentials: Mapping[str, str] | None = None,
         connect_seconds: float = 5.0,
+        share: Share = Share(),  # noqa: B008 - it cannot be changed
+        waiting: Waiting = Waiting(),  # noqa: B008
     ) -> None:
         self.upstream = upstream
         self.credentials = credentials or {}
         self.connect_seconds = connect_seconds
-        self.in_flight: dict[str, int] = {}
+        self.share = share
+        self.waiting = waiting
+        self.loads: dict[str, Load] = {}
+        self.lines: dict[str, Line] = {}
         self.models: dict[str, tuple[Endpoint, ...]] = {}
         self._model_of: dict[str, str] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
 
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """Requests of this worker at each replica."""
+        return {replica: load.requests for replica, load in self.loads.items()}
+
+    @property
+    def queued(self) -> dict[str, int]:
+        """Requests that wait for a replica, by model."""
+        return {model: len(line.queue) for model, line in self.lines.items()}
+
     def update(self, endpoints: Iterable[Endpoint]) -> None:
-        """Replace what is known; running leases keep their replica."""
+        """Replace what is known; running leases keep their replica, and who waits gets what has room now."""
         models: dict[str, list[Endpoint]] = {}
         names: dict[str, str] = {}
         for endpoint in endpoints:
@@ -84,8 +86,12 @@ class Pool:
         self.models = {model: tuple(replicas) for model, replicas in models.items()}
         self._model_of = names
         self._heads = {}
-        known = {replica.replica for replicas in models.values() for replica in replicas}
-        self.in_flight = {replica: n for replica, n in self.in_flight.items() if n or replica in known}
+        known = {endpoint.replica: self._load(endpoint) for replicas in models.values() for endpoint in replicas}
+        self.loads = {**{replica: load for replica, load in self.loads.items() if load.requests}, **known}
+        for model in self.lines.keys() - models.keys():
+            self.lines[model].close()
+        for model, replicas in self.models.items():
+            self._update_line(model, replicas)
 
     def model(self, name: str) -> str:
         """Return the public model that *name*, an alias or a path stands for. Raises `UnknownModel`."""
@@ -94,23 +100,28 @@ class Pool:
         except KeyError:
             raise UnknownModel(name) from None
 
-    def ready(self, model: str) -> list[Endpoint]:
-        """Return the replicas of *model* that can take requests."""
-        return [endpoint for endpoint in self.models.get(model, ()) if endpoint.state is ReplicaState.READY]
+    def has_choice(self, model: str) -> bool:
+        """Return whether several replicas of *model* are ready."""
+        line = self.lines.get(model)
+        return line is not None and len(line.ready) > 1
 
-    def lease(self, model: str, key: str = "") -> Lease:
-        """Return a lease on the replica that suits *model* best; *key* keeps a conversation together.
+    async def lease(self, model: str, ask: Ask = ANY) -> Lease:
+        """Return a lease on the replica that suits *ask* best, as soon as one has room; enter it at once.
 
         Raises `NoReplica` and `Overloaded`.
         """
-        ready = self.ready(model)
-        if not ready:
-            states = sorted({endpoint.state.value for endpoint in self.models.get(model, ())})
-            raise NoReplica(model, ", ".join(states) or ReplicaState.STOPPED.value)
-        endpoint = routing.choose(ready, self.in_flight, key)
-        if self.in_flight.get(endpoint.replica, 0) >= endpoint.max_in_flight:
-            raise Overloaded(model)
-        return Lease(self, endpoint)
+        line = self.lines.get(model)
+        if line is None:
+            raise NoReplica(model, ReplicaState.STOPPED.value)
+        hold = await line.enter(ask)
+        return Lease(
+            line,
+            hold,
+            ask,
+            upstream=self.upstream,
+            connect_seconds=self.connect_seconds,
+            heads=self.request_head,
+        )
 
     def request_head(self, endpoint: Endpoint, path: str) -> bytes:
         """Return request line and headers for *path* on *endpoint*; made once for each."""
@@ -128,3 +139,34 @@ class Pool:
         head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
         self._heads[endpoint.replica, path] = head
         return head
+
+    def _load(self, endpoint: Endpoint) -> Load:
+        """Return what is known of a replica; of an engine that has started anew, nothing but its requests."""
+        cap = endpoint.max_in_flight
+        if endpoint.slots is not None:
+            cap = min(cap, share(endpoint.slots, *self.share))
+        load = self.loads.get(endpoint.replica)
+        if load is None:
+            if endpoint.slots is not None and endpoint.slots < self.share.workers and self.share.number == 0:
+                log.warning(
+                    "%s has %d slots for %d workers: requests will wait in the engine too, where no queue is fair",
+                    endpoint.replica,
+                    endpoint.slots,
+                    self.share.workers,
+                )
+            return Load(endpoint, cap)
+        before, load.endpoint, load.cap = load.endpoint, endpoint, cap
+        moved = (before.host, before.port) != (endpoint.host, endpoint.port)
+        if moved or (endpoint.state is ReplicaState.READY and before.state is not ReplicaState.READY):
+            load.breaker.renew()
+            load.signals = NO_SIGNALS
+        return load
+
+    def _update_line(self, model: str, replicas: tuple[Endpoint, ...]) -> None:
+        line = self.lines.get(model)
+        if line is None:
+            line = self.lines[model] = Line(model, FairQueue(*self.waiting), self.upstream.loop)
+        line.ready = [self.loads[one.replica] for one in replicas if one.state is ReplicaState.READY]
+        line.states = ", ".join(sorted({one.state.value for one in replicas}))
+        line.policy = POLICIES[Routing(replicas[0].routing)]
+        line.serve()

@@ -113,6 +113,7 @@ class Replica:
             slots=self.family.slots(self.deployment),
             notices_late=self.family.notices_late,
             max_in_flight=self.deployment.max_in_flight,
+            routing=self.deployment.routing.value,
             tasks=self.deployment.tasks,
             created=self.created,
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from backends.connection import TICK_SECONDS, Connection, Taker
 from backends.endpoint import Endpoint
-from backends.errors import EngineBroken, EngineUnreachable
+from backends.errors import EngineBroken, EngineLost, EngineUnreachable
 
 IDLE_PER_ENDPOINT = 256
 """Unused connections kept to one engine."""
@@ -57,13 +57,13 @@ class Exchange:
         """Return the answer's head, or None after *patience* seconds of silence.
 
         A reused connection that turns out to be dead is replaced once, unseen: engines close idle connections
-        whenever they like (llama.cpp after 5 s or 100 requests). Raises `EngineBroken` and `EngineUnreachable`.
+        whenever they like (llama.cpp after 5 s or 100 requests). Raises `EngineLost` and `EngineUnreachable`.
         """
         connection = self._connected()
         while not connection.status:
             if connection.failure is not None:
                 if not self.reused or connection.head_bytes:
-                    raise EngineBroken(f"The engine did not answer: {connection.failure}.")
+                    raise EngineLost(f"The engine did not answer: {connection.failure}.")
                 self.reused = False
                 self.connection = None
                 connection = await self.upstream.connect(self.endpoint, self.connect_seconds)
@@ -76,14 +76,14 @@ class Exchange:
     async def read(self, patience: float) -> bytes | None:
         """Return the body bytes that have arrived; b"" at the end of the body; None after *patience* s of silence.
 
-        Raises `EngineBroken` when the connection is lost before the end; what arrived before is returned first.
+        Raises `EngineLost` when the connection is lost before the end; what arrived before is returned first.
         """
         connection = self._connected()
         while not connection.parts:
             if connection.complete:
                 return b""
             if connection.failure is not None:
-                raise EngineBroken(f"The engine broke off its answer: {connection.failure}.")
+                raise EngineLost(f"The engine broke off its answer: {connection.failure}.")
             if not await connection.wait(patience):
                 return None
         return connection.take()
@@ -92,7 +92,7 @@ class Exchange:
         """Call *taker* with the body bytes of each read, at once and in the event loop's own callback.
 
         Returns STOPPED when the taker returned False, ENDED at the end of the body, SILENT after *patience* seconds in
-        which nothing came. Raises `EngineBroken` when the connection is lost before the end; what the taker raises
+        which nothing came. Raises `EngineLost` when the connection is lost before the end; what the taker raises
         stays in the taker's hands: it must not raise.
         """
         connection = self._connected()
@@ -101,7 +101,7 @@ class Exchange:
         if connection.complete:
             return Pumped.ENDED
         if connection.failure is not None:
-            raise EngineBroken(f"The engine broke off its answer: {connection.failure}.")
+            raise EngineLost(f"The engine broke off its answer: {connection.failure}.")
         connection.taker, connection.sated = taker, False
         try:
             await connection.wait(patience)
@@ -110,7 +110,7 @@ class Exchange:
         if connection.sated:
             return Pumped.STOPPED
         if connection.failure is not None:
-            raise EngineBroken(f"The engine broke off its answer: {connection.failure}.")
+            raise EngineLost(f"The engine broke off its answer: {connection.failure}.")
         return Pumped.ENDED if connection.complete else Pumped.SILENT
 
     def close(self) -> None:

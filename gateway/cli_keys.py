@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from redis.exceptions import RedisError
 
-from gateway.key_fields import LATEST, ContentLabel, EmbeddingsGuard, KeyChanges, NewKey, Rotation
+from gateway.key_fields import LATEST, ContentLabel, EmbeddingsGuard, KeyChanges, NewKey, Priority, Rotation
 from gateway.key_store import AgreementMissing, KeyStore, NameTaken, UnknownKey
 from gateway.keys import now
 from gateway.settings import Settings, SettingsInvalid, load
@@ -88,6 +88,9 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         choices=get_args(EmbeddingsGuard),
         default=absent,
         help="whether a blocked word in embeddings and rerank inputs refuses them or is counted",
+    )
+    command.add_argument(
+        "--priority", choices=get_args(Priority), default=absent, help="who goes first where requests wait"
     )
     for name, text in LIMITS.items():
         command.add_argument(_flag(name), type=_bound, default=absent, metavar="N", help=f"{text}; none: no bound")

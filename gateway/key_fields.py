@@ -22,6 +22,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
 ModelName = Annotated[str, Field(min_length=1, max_length=512)]
 ContentLabel = Literal["interface", "suffix", "none"]
 EmbeddingsGuard = Literal["block", "observe"]
+Priority = Literal["high", "normal", "low"]
 Bound = Annotated[int, Field(ge=1, le=2**53)]
 
 
@@ -58,6 +59,7 @@ class KeyFields(BaseModel):
         description="What follows from a blocked word in an embeddings input or a rerank query: `block`: the request "
         "is refused; `observe`: it is counted, for keys that index documents.",
     )
+    priority: Priority = Field("normal", description="Who goes first where requests wait for a replica.")
     limits: KeyLimits = KeyLimits()
     expires_at: Annotated[int, Field(ge=0, le=LATEST)] | None = Field(None, description="Unix time.")
 

@@ -27,6 +27,7 @@ CHANGEABLE = (
     "content_label",
     "label_agreement",
     "embeddings_guard",
+    "priority",
     "limits",
     "expires_at",
 )
@@ -75,6 +76,7 @@ class KeyStore:
             "allows_remote_images": False,
             "content_label": "interface",
             "embeddings_guard": "block",
+            "priority": "normal",
             "limits": {},
             "created_at": now(),
             **{name: value for name, value in fields.items() if value is not None},

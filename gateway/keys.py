@@ -73,6 +73,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """``interface``, ``suffix`` or ``none``: how generated text is labelled."""
     embeddings_guard: str = "block"
     """``block`` or ``observe``: whether a blocked word in an embeddings or rerank input refuses it, or is counted."""
+    priority: str = "normal"
+    """``high``, ``normal`` or ``low``: who goes first where requests wait for a replica."""
     limits: Limits = Limits()
     expires_at: int | None = None
     """Unix time."""
@@ -163,6 +165,7 @@ def ring_entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "allows_remote_images": row["allows_remote_images"],
         "content_label": row["content_label"],
         "embeddings_guard": row["embeddings_guard"],
+        "priority": row["priority"],
         "limits": row["limits"],
         "expires_at": row["expires_at"],
     }

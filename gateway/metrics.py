@@ -27,6 +27,8 @@ ADDED = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 
 
 NAMING = frozenset({"chat", "completion"})
 """Routes whose callers are to say who is speaking."""
+WAITED = 0.001
+"""Seconds from which a request counts as one that had to wait: to be given a replica takes some microseconds."""
 MOST_TOKENS = 10**9
 """Of one turn; an engine may report any number, negative ones and such as no float holds, too."""
 
@@ -71,7 +73,17 @@ class Tally:
 class ReplicaNumbers:
     """What this process has seen of one replica since the last flush."""
 
-    __slots__ = ("added", "completion_tokens", "first_token", "inter_token", "labels", "prompt_tokens", "total")
+    __slots__ = (
+        "added",
+        "completion_tokens",
+        "first_token",
+        "inter_token",
+        "labels",
+        "moved",
+        "prompt_tokens",
+        "queued",
+        "total",
+    )
 
     def __init__(self, model: str, replica: str) -> None:
         self.labels = (model, replica)
@@ -79,6 +91,8 @@ class ReplicaNumbers:
         self.inter_token = Tally(INTER_TOKEN)
         self.total = Tally(SECONDS)
         self.added = Tally(ADDED)
+        self.queued = Tally(SECONDS)
+        self.moved = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
 
@@ -203,6 +217,30 @@ class Metrics:
         self._replicas: dict[str, ReplicaNumbers] = {}
         self._turns: dict[tuple[str, str, str, str], int] = {}
         self._flushed = 0.0
+        self._about_waiting(registry)
+
+    def _about_waiting(self, registry: CollectorRegistry) -> None:
+        labels = ("model", "replica")
+        self.queue = BulkHistogram(
+            "gateway_queue_seconds",
+            "in the queue, of requests that had to wait for a replica",
+            labels,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.queued = Gauge(
+            "gateway_queued_requests",
+            "requests that wait for a replica now",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.moved = Counter(
+            "gateway_moved_requests",
+            "requests that came to the replica after another one had failed before its first byte",
+            labels,
+            registry=registry,
+        )
 
     def replica(self, model: str, replica: str) -> ReplicaNumbers:
         """Return the numbers of one replica, to be added to."""
@@ -226,6 +264,9 @@ class Metrics:
         numbers.prompt_tokens += min(max(turn.prompt_tokens, 0), MOST_TOKENS)
         numbers.completion_tokens += min(max(turn.completion_tokens, 0), MOST_TOKENS)
         numbers.added.observe(turn.added_seconds)
+        numbers.moved += turn.moved
+        if turn.queued_seconds >= WAITED:
+            numbers.queued.observe(turn.queued_seconds)
         if turn.first_token_seconds is not None:
             numbers.first_token.observe(turn.first_token_seconds)
         if turn.seconds is not None:
@@ -264,6 +305,10 @@ class Metrics:
             numbers.inter_token.move(self.inter_token.labels(*numbers.labels))
             numbers.total.move(self.duration.labels(*numbers.labels))
             numbers.added.move(self.added.labels(*numbers.labels))
+            numbers.queued.move(self.queue.labels(*numbers.labels))
+            moved, numbers.moved = numbers.moved, 0
+            if moved:
+                self.moved.labels(*numbers.labels).inc(moved)
             prompt, completion = numbers.prompt_tokens, numbers.completion_tokens
             numbers.prompt_tokens = numbers.completion_tokens = 0
             self.prompt_tokens.labels(*numbers.labels).inc(prompt)

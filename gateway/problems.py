@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from backends import errors as backend
 from gateway import keys
 from gateway.audit.errors import AuditUnavailable
+from policies import refusals
 
 GATEWAY = "gateway"
 ENGINE = "engine"
@@ -82,7 +83,9 @@ def _no_replica(error: Exception) -> Problem:
 
 
 def _overloaded(error: Exception) -> Problem:
-    return Problem(429, str(error), kind="rate_limit_error", param="model", code="overloaded", retry_after=1)
+    seconds = error.retry_after if isinstance(error, backend.Overloaded) else 1
+    text = f"{refusals.busy(seconds)}{error}"  # Dify shows it to the person as it stands
+    return Problem(429, text, kind="rate_limit_error", param="model", code="overloaded", retry_after=seconds)
 
 
 def _unreachable(error: Exception) -> Problem:

@@ -123,7 +123,7 @@ def serve(settings: Settings) -> int:
             return 0
         state = [_start_state(settings, data_dir, environment)] if settings.redis_url is None else []
         plane = [_python("gateway.control", environment)]
-        plane += [_python("gateway.worker", environment) for _ in range(settings.worker_count)]
+        plane += [_python("gateway.worker", environment, str(index)) for index in range(settings.worker_count)]
         try:
             return _watch([*state, *plane], Path(environment["PROMETHEUS_MULTIPROC_DIR"]))
         finally:
@@ -224,8 +224,8 @@ def _environment(data_dir: Path) -> dict[str, str]:
     return {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics), "GATEWAY_DATA_DIR": str(data_dir)}
 
 
-def _python(module: str, environment: dict[str, str]) -> Child:
-    return Child(module, (sys.executable, "-m", module, str(os.getpid())), environment)
+def _python(module: str, environment: dict[str, str], *arguments: str) -> Child:
+    return Child(module, (sys.executable, "-m", module, str(os.getpid()), *arguments), environment)
 
 
 def _start_state(settings: Settings, data_dir: Path, environment: dict[str, str]) -> Child:

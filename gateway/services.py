@@ -14,7 +14,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from backends.endpoint import Endpoint, ReplicaState
-from backends.pool import Pool
+from backends.pool import Pool, Share, Waiting
+from backends.signals import Listener
 from backends.upstream import Upstream
 from gateway.audit.log import Chain, Log
 from gateway.audit.record import Audit, Unrecorded
@@ -59,9 +60,11 @@ class NoKeysYet(KeyRing):
 
 
 class Services:
-    """The parts of one worker process."""
+    """The parts of one worker process, the one with *index* among its like."""
 
-    def __init__(self, settings: Settings, redis: "Redis", metrics: Metrics, chain: Chain | None = None) -> None:
+    def __init__(
+        self, settings: Settings, redis: "Redis", metrics: Metrics, chain: Chain | None = None, *, index: int = 0
+    ) -> None:
         self.settings = settings
         self.redis = redis
         self.metrics = metrics
@@ -70,7 +73,13 @@ class Services:
         self.has_keys = False
         secrets = {d.model: d.api_key.get_secret_value() for d in settings.deployments or () if d.api_key is not None}
         self.upstream = Upstream()
-        self.pool = Pool(self.upstream, credentials=secrets, connect_seconds=settings.timeouts.connect_seconds)
+        self.pool = Pool(
+            self.upstream,
+            credentials=secrets,
+            connect_seconds=settings.timeouts.connect_seconds,
+            share=Share(index, max(settings.worker_count, index + 1)),
+            waiting=Waiting(settings.queue.places, settings.queue.seconds),
+        )
         self.directory = Directory()
         self.watch = Watch(Ledger(redis, settings.strikes.rule()))
         self.stages = Stages(
@@ -84,6 +93,7 @@ class Services:
             timeouts=settings.timeouts,
             labels=settings.labels,
             strikes=settings.strikes,
+            queue=settings.queue,
         )
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
@@ -153,6 +163,8 @@ class Services:
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
         self.metrics.audit.trouble.set(self.chain is not None and self.chain.trouble is not None)
         self.metrics.audit.settle_lag.set(0.0 if self.chain is None else self.chain.lag_seconds)
+        for model, number in self.pool.queued.items():
+            self.metrics.queued.labels(model).set(number)
 
     async def flush_for_ever(self) -> None:
         """Flush the metrics once a second, whatever comes of it."""
@@ -165,7 +177,7 @@ class Services:
 
 
 @contextlib.asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Services]:
     """Build the services of a worker, follow the published documents, and close everything at the end."""
     redis = connect(settings)
     writer = open_writer(
@@ -174,9 +186,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         power=settings.audit.durability == "power",
         segment_bytes=settings.audit.segment_bytes,
     )
-    services = Services(settings, redis, Metrics(), writer)
+    services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
-    work = (services.flush_for_ever(), services.shelf.run(), services.watch.run())
+    listener = Listener(services.upstream, services.pool.lines)
+    work = (services.flush_for_ever(), services.shelf.run(), services.watch.run(), listener.run())
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()

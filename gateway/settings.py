@@ -96,6 +96,19 @@ class Timeouts(BaseModel):
     """For running turns when the gateway stops."""
 
 
+class Queue(BaseModel):
+    """Where requests wait while every replica of their model has as many as it may have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    places: Annotated[int, Field(ge=0)] = 256
+    """Requests that may wait for one model at one worker; 0: none waits."""
+    seconds: Seconds = 50
+    """For a replica to have room. Dify's embeddings and rerank clients give up after 60 s."""
+    when_full: Literal["error", "answer"] = "error"
+    """What is said to whom no place or no time is left: a 429, or in chats and completions an ordinary answer."""
+
+
 class Keywords(BaseModel):
     """The keyword library."""
 
@@ -168,6 +181,7 @@ class Settings(BaseSettings):
     """Proxies whose word on a client's address (X-Forwarded-For, X-Real-IP) is taken, as networks; none: nobody's."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    queue: Queue = Queue()
     labels: Labels = Labels()
     strikes: Strikes = Strikes()
     keywords: Keywords = Keywords()

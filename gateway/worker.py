@@ -1,4 +1,4 @@
-"""One data-plane process: `python -m gateway.worker PARENT`, started by `gateway serve`."""
+"""One data-plane process: `python -m gateway.worker PARENT INDEX`, started by `gateway serve`."""
 
 import asyncio
 import contextlib
@@ -106,8 +106,11 @@ async def _sweep(shared: Shared) -> None:
             connection.sweep(loop.time())
 
 
-async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then `worker_stop_seconds` are all that it has, whatever its turns wait for."""
+async def run(settings: Settings, index: int) -> None:
+    """Serve until SIGTERM or SIGINT; then `worker_stop_seconds` are all that it has, whatever its turns wait for.
+
+    *index* is its number among the workers.
+    """
     stop = asyncio.Event()
 
     def end() -> None:
@@ -117,7 +120,7 @@ async def run(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)
-    async with open_services(settings) as services:
+    async with open_services(settings, index) as services:
         await services.judging(READY_SECONDS)  # until then the other workers take what comes
         async with serving(services, listen(settings.host, settings.port)):
             await stop.wait()
@@ -131,7 +134,7 @@ def main() -> None:
         settings = load()
         limits = fitted(settings.limits, raise_descriptors())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings.model_copy(update={"limits": limits})))
+            runner.run(run(settings.model_copy(update={"limits": limits}), int(sys.argv[2]) if sys.argv[2:] else 0))
             leave(0)  # a library may be being built
     except AuditUnavailable as error:  # only at the start; later turns are refused
         log.error("data_dir: %s", error)  # noqa: TRY400 - whose fault it is says the line

@@ -27,6 +27,11 @@ def cut(verdict: Verdict) -> str:
     return CUT
 
 
+def busy(seconds: int) -> str:
+    """Return what a person is told whom no engine has time for; *seconds* say when to come again."""
+    return f"当前使用的人较多，请 {seconds} 秒后再试。"
+
+
 def suspension(why: int, end: str | None, contact: str) -> str:
     """Return the answer to a person who is suspended or banned.
 

@@ -189,6 +189,12 @@ class FakeEngine:
         for writer in list(self._open):
             writer.transport.abort()
 
+    def die(self) -> None:
+        """Drop all connections and listen no more, as a process that was killed; `listen` brings it back."""
+        assert self._server is not None
+        self._server.close()
+        self.close_connections()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

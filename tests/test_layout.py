@@ -48,7 +48,7 @@ ELSEWHERE = {
     "gateway/audit/recovery.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/settling.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/slots.py": "tests/gateway/audit/test_writer.py",
-    "backends/pool.py": "tests/gateway/relay/test_turn.py",
+    "backends/lease.py": "tests/gateway/relay/test_failover.py",
     "backends/upstream.py": "tests/gateway/relay/test_turn.py",
     "backends/engines/embedded.py": "tests/e2e/test_engines.py",
     "backends/engines/family.py": "tests/backends/engines/test_commands.py",

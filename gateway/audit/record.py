@@ -91,7 +91,11 @@ class Turn:
     first_token_seconds: float | None = None
     seconds: float | None = None
     added_seconds: float = 0.0
-    """Spent in the gateway itself, the engine's time excluded."""
+    """Spent in the gateway itself, the engine's time and that in the queue excluded."""
+    queued_seconds: float = 0.0
+    """Until a replica had room."""
+    moved: int = 0
+    """Times that it was sent to another replica, since its own had failed before the first byte."""
     accepted: bool = False
     """Whether the first of the two records is written."""
     recorded: Verdict = CLEAN

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.endpoint import Endpoint
-from backends.errors import EngineBroken, EngineError, EngineTimeout
-from backends.pool import Lease
+from backends.errors import EngineBroken, EngineError, EngineLost, EngineTimeout
+from backends.lease import Lease
 from backends.upstream import Pumped
 from gateway.audit.record import Outcome, Turn
 from gateway.relay import counting, replies, screening
@@ -52,6 +52,7 @@ class Answer:
         timeouts = self.stages.timeouts
         patience = Patience(first=timeouts.first_token_seconds, idle=timeouts.idle_seconds, ping=timeouts.ping_seconds)
         await self._check_head(patience)
+        self._note_replica()
         flow = Flow(self, AnswerStream(self.request.model, self.request.choices, self._guard(), self._label()))
         while not flow.ended:
             await self.reply.drained()
@@ -75,9 +76,9 @@ class Answer:
 
     async def whole(self) -> None:
         """Relay an answer that comes in one piece."""
-        until = await self._whole_head()
-        body = await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
+        body = await self._whole_body()
         arrived = time.perf_counter()
+        self._note_replica()
         answer = WholeAnswer(self.request, body, self._label())
         usage = answer.chunk.usage
         if self.request.route.generates:
@@ -191,6 +192,15 @@ class Answer:
     def _ping(self) -> None:
         self.write(replies.PING)
 
+    async def _whole_body(self) -> bytes:
+        """Return the whole answer. A replica that dies is replaced: the client has seen nothing of it."""
+        while True:
+            until = await self._whole_head()
+            try:
+                return await (self._joined(until) if joins(self.request, self.lease.endpoint) else self._body(until))
+            except EngineLost as error:
+                await self.lease.anew(error)
+
     async def _whole_head(self) -> float:
         """Wait for the engine's status; return the moment by which the answer must be complete."""
         seconds = self.stages.timeouts.answer_seconds
@@ -239,10 +249,16 @@ class Answer:
             if asked := answer_judge.sentences(text, hits):
                 self.turn.observed += (await self.stages.answer_judge.judge_answer(asked)).evidence
 
+    def _note_replica(self) -> None:
+        """Note who answers, now that somebody has begun to."""
+        self.turn.replica, self.turn.moved = self.lease.endpoint.replica, self.lease.moves
+
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:
             self.turn.prompt_tokens = usage.prompt_tokens or 0
             self.turn.completion_tokens = usage.completion_tokens or 0
+            one = self.turn.completion_tokens // self.request.choices  # they are written side by side
+            self.lease.served(one, time.perf_counter() - self.asked)
 
 
 _told: set[tuple[str, str]] = set()

@@ -9,7 +9,7 @@ from backends.deployment import Engine
 from backends.engines import FAMILIES
 from backends.engines.family import Question
 from backends.errors import EngineBroken, EngineError
-from backends.pool import Lease
+from backends.lease import Lease
 from gateway.relay.chunks import Usage
 from gateway.relay.documents import decoded
 from gateway.relay.wire import Request

@@ -46,23 +46,23 @@ def _document(request: Request, turn_id: str, created: int, choice: dict[str, An
     }
 
 
-def whole_refusal(request: Request, turn_id: str, created: int, text: str) -> bytes:
-    """Return a refusal as an ordinary whole answer: Dify shows any other status as a raw error."""
+def whole_words(request: Request, turn_id: str, created: int, text: str, finish: str) -> bytes:
+    """Return the gateway's own words as an ordinary whole answer: Dify shows any other status as a raw error."""
     said = {"message": {"role": "assistant", "content": text}} if request.route is CHAT else {"text": text}
-    choice = _choice(**said, finish_reason="content_filter")
+    choice = _choice(**said, finish_reason=finish)
     return msgspec.json.encode({**_document(request, turn_id, created, choice), "usage": NO_TOKENS})
 
 
-def streamed_refusal(request: Request, turn_id: str, created: int, text: str) -> bytes:
-    """Return a refusal as an ordinary stream: role, text, finish, usage, ``[DONE]``."""
+def streamed_words(request: Request, turn_id: str, created: int, text: str, finish: str) -> bytes:
+    """Return the gateway's own words as an ordinary stream: role, text, finish, usage, ``[DONE]``."""
     if request.route is CHAT:
         parts: list[dict[str, Any]] = [
             {"delta": {"role": "assistant", "content": ""}, "finish_reason": None},
             {"delta": {"content": text}, "finish_reason": None},
-            {"delta": {}, "finish_reason": "content_filter"},
+            {"delta": {}, "finish_reason": finish},
         ]
     else:
-        parts = [{"text": text, "finish_reason": None}, {"text": "", "finish_reason": "content_filter"}]
+        parts = [{"text": text, "finish_reason": None}, {"text": "", "finish_reason": finish}]
     documents = [_document(request, turn_id, created, _choice(**part)) for part in parts]
     documents.append({**documents[-1], "choices": [], "usage": NO_TOKENS})
     return b"".join(event(msgspec.json.encode(document)) for document in documents) + event(b"[DONE]")

@@ -9,7 +9,7 @@ from gateway.labels import Labels
 from gateway.metrics import Metrics
 from gateway.people.rules import Strikes
 from gateway.people.standing import Standings
-from gateway.settings import Limits, Timeouts
+from gateway.settings import Limits, Queue, Timeouts
 from policies.answer_judge import AnswerJudge, Unjudged
 from policies.input_policy import InputPolicy
 from policies.stream_guard import Guards
@@ -52,6 +52,7 @@ class Stages:
     labels: Labels = field(default_factory=Labels)
     answer_judge: AnswerJudge = field(default_factory=Unjudged)
     strikes: Strikes = field(default_factory=Strikes)
+    queue: Queue = field(default_factory=Queue)
 
     async def finished(self, turn: Turn) -> None:
         """Put the end of a turn on record, before its last byte leaves; a clean utterance counts with it.

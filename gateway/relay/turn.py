@@ -7,13 +7,16 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
-from backends.errors import UnknownModel
+from backends.endpoint import Endpoint
+from backends.errors import Overloaded, UnknownModel
+from backends.lease import Lease
 from gateway import problems
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import CLEAN_WORDS, VIOLATION, Outcome, Turn
 from gateway.problems import ENGINE, INTERNAL, Problem, invalid
 from gateway.relay import identity, replies, screening
 from gateway.relay.answer import Answer, joins
+from gateway.relay.asking import ask_of
 from gateway.relay.stages import Reply, Stages
 from gateway.relay.wire import Request
 from keywords.entry import Direction
@@ -46,12 +49,14 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
         return
     if turn.standing.state.row and request.utterance.counts and request.route.generates:
         turn.counts = CLEAN_WORDS
-    async with stages.pool.lease(turn.model, turn.standing.id) as lease, _Judging(turn, request, stages) as judged:
+    lease = await _leased(turn, request, stages, reply)
+    if lease is None:
+        return
+    async with lease, _Judging(turn, request, stages) as judged:
+        await lease.request(request.route.path, lambda endpoint: _body(request, endpoint), turn.id)
         turn.replica = lease.endpoint.replica
-        joined = joins(request, lease.endpoint)
-        await lease.ask(request.route.path, request.for_engine(lease.endpoint.served_name, joined=joined), turn.id)
         asked = time.perf_counter()
-        turn.added_seconds = asked - turn.began
+        turn.added_seconds = asked - turn.began - turn.queued_seconds
         await stages.audit.accepted(turn)
         if stages.policy.observes:
             await _observe(turn, request, stages)
@@ -85,6 +90,26 @@ async def _screened(turn: Turn, request: Request, stages: Stages) -> Verdict:
     if not request.route.generates and turn.caller.embeddings_guard == "observe":
         return replace(verdict, action=Action.PASS)
     return verdict
+
+
+async def _leased(turn: Turn, request: Request, stages: Stages, reply: Reply) -> Lease | None:
+    """Return a lease, as soon as a replica has room. None: none had, and the person has been told so as an answer."""
+    ask = ask_of(turn, request, choice=stages.pool.has_choice(turn.model))
+    asked = time.perf_counter()
+    try:
+        lease = await stages.pool.lease(turn.model, ask)
+    except Overloaded as busy:
+        turn.outcome = Outcome.REJECTED
+        if not (stages.queue.when_full == "answer" and request.route.generates):
+            raise
+        await _say(turn, request, stages, reply, refusals.busy(busy.retry_after), finish="stop")
+        return None
+    turn.queued_seconds = time.perf_counter() - asked
+    return lease
+
+
+def _body(request: Request, endpoint: Endpoint) -> bytes:
+    return request.for_engine(endpoint.served_name, joined=joins(request, endpoint))
 
 
 async def _observe(turn: Turn, request: Request, stages: Stages) -> None:
@@ -143,20 +168,31 @@ def _suspension(turn: Turn, stages: Stages) -> str:
 async def _refuse(turn: Turn, request: Request, stages: Stages, reply: Reply, text: str) -> None:
     """Say *text* as an ordinary answer; as an error where no text can be the answer, or the settings want one."""
     status = stages.strikes.suspended_status
+    suspended = turn.outcome is Outcome.SUSPENDED
+    if request.route.generates and not (suspended and status != 200):
+        await _say(turn, request, stages, reply, text, finish="content_filter")
+        return
     if not turn.accepted:
         await stages.audit.accepted(turn)
-    if turn.outcome is Outcome.SUSPENDED and not (status == 200 and request.route.generates):
+    if suspended:
         raise Problem(400 if status == 200 else status, text, param="user", code="suspended")
-    if not request.route.generates:
-        raise Problem(400, text, param="input", code="content_filter")
-    turn.finish_reason = "content_filter"
+    raise Problem(400, text, param="input", code="content_filter")
+
+
+async def _say(  # noqa: PLR0913 - the words and their finish, beside what every step has
+    turn: Turn, request: Request, stages: Stages, reply: Reply, text: str, *, finish: str
+) -> None:
+    """Put the turn on record and answer with *text*, as an engine would."""
+    if not turn.accepted:
+        await stages.audit.accepted(turn)
+    turn.finish_reason = finish
     await stages.finished(turn)
     created = int(turn.started)
     if request.stream:
         reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(turn.id)])
-        reply.finish(replies.streamed_refusal(request, turn.id, created, text))
+        reply.finish(replies.streamed_words(request, turn.id, created, text, finish))
         return
-    body = replies.whole_refusal(request, turn.id, created, text)
+    body = replies.whole_words(request, turn.id, created, text, finish)
     reply.start(200, [*replies.JSON_HEADERS, replies.content_id(turn.id)], len(body))
     reply.finish(body)
 

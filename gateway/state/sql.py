@@ -57,6 +57,7 @@ client_keys = Table(
     Column("content_label", String(16), nullable=False),
     Column("label_agreement", String(200)),
     Column("embeddings_guard", String(16), nullable=False),
+    Column("priority", String(16), nullable=False),
     Column("limits", JSON, nullable=False),
     Column("expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),

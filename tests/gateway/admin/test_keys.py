@@ -427,6 +427,17 @@ async def test_without_labels_only_by_an_agreement(admin: Admin) -> None:
     assert ("suffix", None) == (changed.json()["content_label"], changed.json()["label_agreement"])
 
 
+async def test_a_key_has_a_priority(admin: Admin) -> None:
+    """Normal, unless it is said; the workers are told; no other word than the three is taken."""
+    made = await create(admin)
+    assert "normal" == made["priority"]
+    wrong = await admin.client.patch(f"/admin/keys/{made['id']}", json={"priority": "urgent"})
+    assert (400, "priority") == (wrong.status_code, wrong.json()["error"]["param"])
+    changed = await admin.client.patch(f"/admin/keys/{made['id']}", json={"priority": "low"})
+    assert "low" == changed.json()["priority"]
+    assert ["low"] == [c["priority"] for c in admin.published.values() if c["key_id"] == made["id"]]
+
+
 async def test_a_key_that_indexes_documents(admin: Admin) -> None:
     """Its inputs are only observed, by its own field; no other word than the two is taken."""
     made = await create(admin)

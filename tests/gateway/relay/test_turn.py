@@ -15,6 +15,7 @@ from gateway.audit.record import Outcome, Turn
 from gateway.people.rules import Strikes
 from gateway.people.standing import Standing
 from gateway.relay.identity import Person
+from gateway.settings import Queue, Settings
 from policies.input_policy import Open
 from policies.strikes import UNTIL_LIFTED, State
 from policies.utterance import Utterance
@@ -43,7 +44,7 @@ from tests.fakes import (
     well_behaved,
     whole_chat,
 )
-from tests.gateway.conftest import ALIAS, MODEL, Running, endpoint, eventually, ring_document
+from tests.gateway.conftest import ALIAS, MODEL, Running, endpoint, eventually, ring_document, running
 
 TEXT = "".join(WORDS)
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "你好"}], "user": "u-1"}
@@ -342,11 +343,12 @@ async def test_a_replica_that_is_not_ready_is_a_503(gateway: Running, engine: Fa
     assert state.value in response.json()["error"]["message"]
 
 
-async def test_a_full_replica_is_a_429(gateway: Running, engine: FakeEngine) -> None:
-    """Above its share of requests a replica takes no more."""
-    gateway.services.pool.update([endpoint(engine.port, max_in_flight=1)])
+async def test_a_full_replica_is_a_429(settings: Settings, engine: FakeEngine) -> None:
+    """Above its share of requests a replica takes no more; without a queue nobody waits for it."""
     script(engine, Pause(0.3), *answer(whole_chat()))
-    first, second = await asyncio.gather(post(gateway, ASK), post(gateway, ASK))
+    async with running(settings.model_copy(update={"queue": Queue(places=0)})) as gateway:
+        gateway.services.pool.update([endpoint(engine.port, max_in_flight=1)])
+        first, second = await asyncio.gather(post(gateway, ASK), post(gateway, ASK))
     assert {200, 429} == {first.status_code, second.status_code}
 
 
