@@ -14,13 +14,15 @@ from policies.json_text import HALF_PAIR, Character, JsonText
 
 MARKS = frozenset("\\&")
 """An escape begins with one of these."""
+_SLASH = r"\\{1,8}"
+"""Before the u of an escape: escaped again and again, each time it stands behind twice as many."""
 _HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = (
-    rf"\\u(?P<high>{_HIGH})\\u(?P<low>{_LOW})|\\u(?P<code>[0-9a-fA-F]{{4}})"
+    rf"{_SLASH}u(?P<high>{_HIGH}){_SLASH}u(?P<low>{_LOW})|{_SLASH}u(?P<code>[0-9a-fA-F]{{4}})"
     r"|&\#(?:[xX](?P<hex>[0-9a-fA-F]{1,24})|(?P<decimal>[0-9]{1,24}));?|&(?P<name>[A-Za-z][A-Za-z0-9]{1,31});"
 )
 _BEGUN = (
-    rf"\\(?:u(?:[0-9a-fA-F]{{0,3}}|{_HIGH}(?:\\(?:u[0-9a-fA-F]{{0,3}})?)?))?\Z"
+    rf"{_SLASH}(?:u(?:[0-9a-fA-F]{{0,3}}|{_HIGH}(?:{_SLASH}(?:u[0-9a-fA-F]{{0,3}})?)?))?\Z"
     r"|&(?:\#(?:[xX][0-9a-fA-F]{0,24}|[0-9]{0,24})|[A-Za-z][A-Za-z0-9]{0,31})?\Z"
 )
 _GROWING = re.compile(f"(?P<begun>{_BEGUN})|{_ESCAPE}")

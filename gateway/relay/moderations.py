@@ -11,7 +11,7 @@ from gateway.relay import screening, wire
 from keywords.risks import RISKS
 from policies.input_policy import InputPolicy
 from policies.utterance import Utterance
-from policies.verdict import Verdict
+from policies.verdict import CLEAN, Verdict
 
 MODEL = "safety-gateway"
 ROUTE = "moderations"
@@ -58,16 +58,22 @@ def _text(number: int, part: str | _Part) -> str:
     return part.text
 
 
-async def answer(raw: bytes, policy: InputPolicy, content_id: str) -> dict[str, Any]:
-    """Return what the policy says of each text. Nobody is struck for it: no person is named."""
-    results, looked_at = [], 0
-    for text in read(raw):
-        results.append(_result([verdict async for verdict in screening.verdicts(policy, Utterance(text))]))
+async def answer(texts: Sequence[str], policy: InputPolicy, content_id: str) -> tuple[dict[str, Any], Verdict]:
+    """Return what the policy says of each text, and the verdict on the first that would be refused, else `CLEAN`.
+
+    Nobody is struck for it: no person is named.
+    """
+    results, worst, looked_at = [], CLEAN, 0
+    for text in texts:
+        found = [verdict async for verdict in screening.verdicts(policy, Utterance(text))]
+        results.append(_result(found))
+        if not worst.refused:
+            worst = next((verdict for verdict in found if verdict.refused), worst)
         looked_at += len(text)
         if looked_at > screening.SLICE:
             looked_at = 0
             await asyncio.sleep(0)
-    return {"id": f"modr-{content_id}", "model": MODEL, "results": results}
+    return {"id": f"modr-{content_id}", "model": MODEL, "results": results}, worst
 
 
 def _result(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gateway.relay import turn as path
 from gateway.relay.message import HttpReply, Incoming
 from gateway.relay.stages import Stages
 from gateway.relay.wire import Route
+from policies.utterance import BETWEEN, Utterance
 
 
 class Parts(Protocol):
@@ -50,8 +51,12 @@ class Relay:
 
         async def work(turn: Turn, stages: Stages) -> None:
             turn.model = moderations.MODEL
-            found = await moderations.answer(incoming.body, stages.policy, turn.id)
+            texts = moderations.read(incoming.body)
+            turn.utterance = Utterance(BETWEEN.join(texts))
+            found, turn.verdict = await moderations.answer(texts, stages.policy, turn.id)
             body = msgspec.json.encode(found)
+            await stages.audit.accepted(turn)
+            await stages.finished(turn)
             reply.start(200, [*replies.JSON_HEADERS, replies.content_id(turn.id)], len(body))
             reply.finish(body)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keywords.entry import Action, Entry
@@ -124,6 +124,8 @@ ESCAPES = st.sampled_from(["plain", "\\u{:04x}", "\\\\u{:04X}", "&#{};", "&#x{:x
 
 
 @given(TEXTS, st.lists(ESCAPES), st.lists(st.integers(1, 200)))
+@example("bomb", ["plain", "\\\\u{:04X}"], [])
+@example("bomb", ["plain", "\\\\\\\\u{:04X}"], [3, 1, 1, 2])
 def test_no_escape_and_no_cut_changes_what_leaves_of_prose(text: str, how: list[str], cuts: list[int]) -> None:
     """Nothing of a blocked word leaves in any spelling; what is clean leaves as it was spelled, to the last sign."""
     signs = [way.format(ord(sign)) if way != "plain" else sign for sign, way in zip(text, how, strict=False)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import app
+from gateway.audit.record import Turn, Unrecorded
 from gateway.problems import Problem
 from gateway.relay import moderations
 from keywords.entry import Action, Entry
@@ -119,3 +120,19 @@ def test_a_route_around_the_guard_stops_the_start(
     monkeypatch.setattr(app, "ROUTES", (*app.ROUTES, route))
     with pytest.raises(app.UnguardedRoute, match=route[1]):
         app.App(gateway.services)
+
+
+async def test_it_is_on_record(gateway: Running) -> None:
+    """Whoever tries out what is blocked leaves a trace: the texts, and what was said of them."""
+    kept: list[Turn] = []
+
+    class Kept(Unrecorded):
+        async def finished(self, turn: Turn) -> None:
+            kept.append(turn)
+
+    gateway.set_stages(audit=Kept())
+    await ask(gateway, {"input": ["你好", "说说禁忌配方"]})
+    await ask(gateway, {"input": "你好"})
+    assert ["你好。\n说说禁忌配方", "你好"] == [turn.utterance.text for turn in kept]
+    assert [True, False] == [turn.verdict.refused for turn in kept]
+    assert all(turn.accepted for turn in kept)
