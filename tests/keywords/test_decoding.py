@@ -4,6 +4,7 @@ import base64
 import html
 import random
 import re
+import sys
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -187,7 +188,7 @@ def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
     began = time.process_time()
     for _ in decoded(text):
         pass
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < (1.5 if sys.gettrace() is None else 5)  # coverage looks at each line
 
 
 NESTED = {
