@@ -16,11 +16,12 @@ MARKS = frozenset("\\&")
 """An escape begins with one of these."""
 _HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = (
-    rf"\\u(?P<high>{_HIGH})\\u(?P<low>{_LOW})|\\u(?P<code>[0-9a-fA-F]{{4}})"
+    rf"\\{{1,4}}u(?P<high>{_HIGH})\\{{1,4}}u(?P<low>{_LOW})|\\{{1,4}}u(?P<code>[0-9a-fA-F]{{4}})"
     r"|&\#(?:[xX](?P<hex>[0-9a-fA-F]{1,24})|(?P<decimal>[0-9]{1,24}));?|&(?P<name>[A-Za-z][A-Za-z0-9]{1,31});"
 )
+"""Of several backslashes the others escape the last, once or twice more."""
 _BEGUN = (
-    rf"\\(?:u(?:[0-9a-fA-F]{{0,3}}|{_HIGH}(?:\\(?:u[0-9a-fA-F]{{0,3}})?)?))?\Z"
+    rf"\\{{1,4}}(?:u(?:[0-9a-fA-F]{{0,3}}|{_HIGH}(?:\\{{1,4}}(?:u[0-9a-fA-F]{{0,3}})?)?))?\Z"
     r"|&(?:\#(?:[xX][0-9a-fA-F]{0,24}|[0-9]{0,24})|[A-Za-z][A-Za-z0-9]{0,31})?\Z"
 )
 _GROWING = re.compile(f"(?P<begun>{_BEGUN})|{_ESCAPE}")
