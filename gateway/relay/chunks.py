@@ -156,7 +156,8 @@ def _tokens(logprobs: dict[str, Any]) -> tuple[str, list[str]]:
 def thin_out(logprobs: Any, keeps: Callable[[str, bool], bool]) -> bool:
     """Take away the other tokens that *keeps* does not, asked with each and whether it has half a character.
 
-    Of one that it does not keep for that alone the bytes and other numbers go. Return whether anything went. Raises as `_tokens` does for shapes that are not known.
+    Of one that it does not keep for that alone the bytes and other numbers go. Return whether anything went. Raises as
+    `_tokens` does for shapes that are not known.
     """
     changed = False
     for name, entries in logprobs.items():
