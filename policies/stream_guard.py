@@ -65,7 +65,8 @@ class StreamGuard(Protocol):
     def harmless(self, token: str, *, half: bool = False) -> bool:
         """Return whether *token*, which might have been said instead, neither is a word nor begins one.
 
-        Put together such tokens spell no word, whichever of each place are read. *half*: it has half a character.
+        Put together such tokens spell no word, whichever of each place are read. *half*: it has half a character, which
+        with those of other places may be a whole one.
         """
 
 

@@ -156,7 +156,8 @@ def _tokens(logprobs: dict[str, Any]) -> tuple[str, list[str]]:
 def thin_out(logprobs: Any, keeps: Callable[[str, bool], bool]) -> bool:
     """Take away the other tokens that *keeps* does not, asked with each and whether it has half a character.
 
-    Return whether any went. Raises as `_tokens` does for shapes that are not known.
+    Of one that it does not keep for that alone the bytes and other numbers go. Return whether anything went. Raises as
+    `_tokens` does for shapes that are not known.
     """
     changed = False
     for name, entries in logprobs.items():
@@ -169,10 +170,16 @@ def thin_out(logprobs: Any, keeps: Callable[[str, bool], bool]) -> bool:
         elif name in SPELLED:
             for entry in entries or ():
                 tops = entry.get("top_logprobs") or []
-                kept = [top for top in tops if keeps(top["token"], not _is_whole(top))]
-                if len(kept) < len(tops):
+                kept = [_unspelled(top, keeps) for top in tops if keeps(top["token"], False)]
+                if kept != tops:
                     entry["top_logprobs"], changed = kept, True
     return changed
+
+
+def _unspelled(top: dict[str, Any], keeps: Callable[[str, bool], bool]) -> dict[str, Any]:
+    if _is_whole(top) or keeps(top["token"], True):
+        return top
+    return {"token": top["token"], "bytes": None, "logprob": top.get("logprob")}
 
 
 def _is_whole(entry: dict[str, Any]) -> bool:
