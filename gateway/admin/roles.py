@@ -58,8 +58,10 @@ TABLE = (
 """The first row that fits counts. A route in no row: `VIEWER` reads, `ADMIN` changes."""
 
 ELSE = Row("", VIEWER, ADMIN)
-TEXTS = frozenset({"text", "texts"})
-"""Parameters by which a route gives, or searches, the words of people."""
+SEARCHED = "text"
+"""The parameter by which the words of people are searched."""
+TEXTS = "texts"
+"""The parameter that has a route give them."""
 NOT_ASKED = frozenset({"", "0", "false", "f", "no", "n", "off"})
 """What such a parameter may say that asks for none."""
 FROM_PEOPLE = ("source", "audit")
@@ -79,7 +81,7 @@ def needed(method: str, route: str, query: Iterable[tuple[str, str]] = ()) -> Ro
 
 
 def _of_people(name: str, value: str) -> bool:
-    return (name, value) == FROM_PEOPLE or (name in TEXTS and value.lower() not in NOT_ASKED)
+    return (name, value) == FROM_PEOPLE or name == SEARCHED or (name == TEXTS and value.lower() not in NOT_ASKED)
 
 
 def _row(route: str) -> Row:

@@ -17,10 +17,12 @@ from typing import Protocol
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.audit.chain import GENESIS
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person, decode
+from gateway.audit.follower import behind
 from gateway.audit.heads import writers
 from gateway.audit.retention import start
-from gateway.audit.segments import Broken, Cursor, read
+from gateway.audit.segments import Broken, Cursor, Head, read, settled
 from gateway.people.ledger import Changed, Incomplete, Ledger
 from gateway.people.standing import PENDING
 from policies.strikes import Record, Rule, State
@@ -97,16 +99,29 @@ class Events:
                 del self._open[turn]
 
     def read(self) -> None:
-        """Read what is new. A chain that is broken is read up to there; `gateway audit verify` tells where."""
+        """Read what is new, also behind a record that was changed or lost; `gateway audit verify` tells where."""
         for directory in writers(self.root):
             try:
-                cursor = self._cursors.get(directory) or start(directory, None)
-                for row in read(directory, cursor):
-                    self._cursors[directory] = row.cursor
-                    if any(mark in row.body for mark in _COUNTED):
-                        self._take(row.body)
-            except (Broken, OSError) as error:
+                while (hole := self._read(directory)) is not None:
+                    following = behind(directory, hole, settled(directory) or Head(0, GENESIS))
+                    if following is None or following == self._cursors.get(directory):
+                        break
+                    self._cursors[directory] = following
+                    log.error("standings: read on behind a hole in the log of %s: %s", directory.name, hole)
+            except OSError as error:
                 log.error("standings: the log of %s cannot be read on: %s", directory.name, error)  # noqa: TRY400
+
+    def _read(self, directory: Path) -> Broken | None:
+        """Read what is new of one writer; return the hole that ends it."""
+        try:
+            cursor = self._cursors.get(directory) or start(directory, None)
+            for row in read(directory, cursor):
+                self._cursors[directory] = row.cursor
+                if any(mark in row.body for mark in _COUNTED):
+                    self._take(row.body)
+        except Broken as hole:
+            return hole
+        return None
 
     def unsettled(self) -> set[str]:
         """Return who said something that was not counted, or whose turn was killed while it was."""
@@ -173,6 +188,8 @@ class Rebuilder:
         self.others = others
         self._epoch: str | None = None
         """The life of the state server that this log was compared with."""
+        self._sequence = 0
+        """The number of the last change that was seen; a lower one: the state server went back to an older copy."""
         self._late: dict[str, int] = {}
         """How often somebody was left alone, since a change of theirs was not in the database yet."""
 
@@ -193,6 +210,10 @@ class Rebuilder:
             return await self.all()
         if self.others is not None and self._epoch != epoch:  # another gateway has rebuilt them, or may have
             self._epoch = epoch
+            return (await self.compare())[0]
+        before, self._sequence = self._sequence, await self.ledger.sequence()
+        if self._sequence < before:
+            log.error("standings: the state server went back from change %d to %d", before, self._sequence)
             return (await self.compare())[0]
         behind = {person: (await self.ledger.look(person)).seq for person in self.events.unsettled()}
         if not behind:

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 from gateway.keys import Caller
 from gateway.relay.wire import Request
-
-NOBODY = frozenset({"", "unknown"})
-"""What Dify sends in place of a person in its background calls."""
+from gateway.relay.wire import named as first_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +25,5 @@ def person(caller: Caller, request: Request, header: str | None) -> Person | Non
 
 def named_by(caller: Caller, named: str | None, header: str | None) -> Person | None:
     """Return the person called *named*, else, of a trusted key, the one that *header* names."""
-    if (named is None or named in NOBODY) and caller.trusts_user_header:
-        named = header
-    if named is None or named in NOBODY:
-        return None
-    return Person(caller.tenant, named)
+    found = first_named(named, header if caller.trusts_user_header else None)
+    return None if found is None else Person(caller.tenant, found)

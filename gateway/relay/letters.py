@@ -26,7 +26,7 @@ class Letter(msgspec.Struct, kw_only=True):
     @property
     def named(self) -> str | None:
         """The person, as the body calls them."""
-        return self.user or self.safety_identifier
+        return wire.named(self.user, self.safety_identifier)
 
 
 class AppealLetter(Letter, kw_only=True):

@@ -14,6 +14,8 @@ from gateway.relay import denied
 from policies import utterance
 from policies.utterance import Utterance
 
+NOBODY = frozenset({"", "unknown"})
+"""What Dify sends in place of a person in its background calls."""
 MAX_CHOICES = 128
 """Of one request, prompts times ``n``; OpenAI's own bound of ``n``."""
 MAX_MARKS = 400_000
@@ -144,6 +146,11 @@ class Request:
         return msgspec.json.encode(body)
 
 
+def named(*names: str | None) -> str | None:
+    """Return the first of *names* that is somebody's; Dify sends "unknown" where it knows nobody."""
+    return next((name for name in names if name is not None and name.strip() not in NOBODY), None)
+
+
 def read(route: Route, raw: bytes, *, remote_images: bool = False) -> Request:
     """Parse and check a body. Raises a 400 `Problem` that names the field.
 
@@ -170,7 +177,7 @@ def read(route: Route, raw: bytes, *, remote_images: bool = False) -> Request:
         model=seen.model,
         stream=_streams(route, seen),
         choices=_choices(seen),
-        user=seen.user or seen.safety_identifier,
+        user=named(seen.user, seen.safety_identifier),
         utterance=route.words(body),
     )
 

@@ -67,6 +67,7 @@ def test_what_a_route_needs(method: str, route: str, role: Role) -> None:
         ([("texts", "1")], MODERATOR),
         ([("texts", "false"), ("texts", "true")], MODERATOR),
         ([("text", "炸弹")], MODERATOR),
+        ([("text", "off")], MODERATOR),
         ([("person", "true")], VIEWER),
     ],
 )

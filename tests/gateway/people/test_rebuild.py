@@ -227,3 +227,29 @@ async def test_a_log_whose_begin_was_dropped_is_read_on(
     await redis.flushall()
     assert await Rebuilder(rebuilder.ledger, root).step() == 1
     assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+async def test_an_older_copy_of_the_state_is_noticed(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
+    """A state server that comes back with what it had minutes ago has its epoch, and a lower number."""
+    ledger = rebuilder.ledger
+    for turn in ("1", "2"):
+        await say(writer, ledger, turn, turn)
+    before = (await ledger.look("p")).state
+    await rebuilder.step()
+    await redis.flushall()
+    await ledger.open("e")
+    assert await rebuilder.step() == 1
+    assert (await ledger.look("p")).state == before
+
+
+async def test_what_stands_behind_a_damaged_record_counts(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
+    """One byte that was changed frees nobody."""
+    for turn in ("1", "2", "3"):
+        await say(writer, rebuilder.ledger, turn, turn)
+    [file] = writer.slot.directory.glob("*.seg")
+    data = bytearray(file.read_bytes())
+    data[data.index(b'"t":"segment"') + 6] ^= 1
+    file.write_bytes(bytes(data))
+    await redis.flushall()
+    await rebuilder.step()
+    assert (await rebuilder.ledger.look("p")).state.until > 0

@@ -576,6 +576,8 @@ async def test_where_no_text_can_be_the_answer_a_refusal_is_an_error(gateway: Ru
     [
         ({"user": "u"}, False, "u"),
         ({"user": "", "safety_identifier": "s"}, False, "s"),
+        ({"user": "unknown", "safety_identifier": "s"}, False, "s"),
+        ({"user": " "}, False, None),
         ({"user": "unknown"}, False, None),
         ({}, False, None),
         ({}, True, "h"),
