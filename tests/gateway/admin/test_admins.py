@@ -107,3 +107,10 @@ async def test_pages(api: Api) -> None:
     rest = (await api.ask("GET", f"/admin/admins?after={page['next']}")).json()
     assert [one["name"] for one in page["data"] + rest["data"]] == ["first", "a viewer", "a moderator"]
     assert FIRST_SECRET not in str(page)
+
+
+@pytest.mark.parametrize("name", ["gateway", "shell:root"])
+async def test_nobody_goes_by_a_name_of_the_log(api: Api, name: str) -> None:
+    """Records of the gateway itself and of the shell carry those."""
+    made = await api.ask("POST", "/admin/admins", json={"name": name})
+    assert (400, "name") == (made.status_code, made.json()["error"]["param"])
