@@ -113,7 +113,7 @@ class ExportQuery(TurnQuery):
 class EventQuery(Strict):
     """A page of events, the newest first."""
 
-    kind: Literal["admin", "person"] | None = None
+    kind: Literal["admin", "person", "applied"] | None = None
     by: Name | None = Field(None, description="Name of the admin.")
     action: Name | None = None
     target: Name | None = Field(None, description="What was changed or read: the id of a person, a key, a turn …")

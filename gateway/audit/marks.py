@@ -12,8 +12,10 @@ from gateway.audit.tables import audit_events, audit_turns
 from policies.strikes import GOOD, IN_A_DAY, IN_A_ROW, RESET, STRUCK, SUSPENDED_DAY, SUSPENDING, State
 
 UPHELD = "upheld"
+APPLIED = "applied"
+"""Kind of the events that have what came of a measure; one that is only begun has not."""
 LIFT, UPHOLD = "lift", "uphold"
-"""Kinds of `Person` records that begin a row and a day anew."""
+"""Measures that begin a row and a day anew."""
 PENDING = "pending"
 """Event of a violation that was counted from the log later: its row and day are not on record."""
 COUNTED = SUSPENDING | {STRUCK}
@@ -84,7 +86,7 @@ async def mark_again(connection: AsyncConnection, since: dict[str, int]) -> None
     Nodes and writers are read each at its own pace, so that a turn may be heard of after its appeal.
     """
     events, names = audit_events.c, sorted(since)
-    query = select(events.target, events.at, events.details).where(events.kind == "person", events.action == UPHOLD)
+    query = select(events.target, events.at, events.details).where(events.kind == APPLIED, events.action == UPHOLD)
     for i in range(0, len(names), ASKED_AT_ONCE):
         people = names[i : i + ASKED_AT_ONCE]
         for row in (await connection.execute(query.where(events.target.in_(people)))).all():
@@ -100,7 +102,7 @@ def suspension_of(details: dict[str, Any]) -> State:
 async def _last_lift(connection: AsyncConnection, person: str, at: int) -> int:
     events = audit_events.c
     query = select(func.max(events.at)).where(
-        events.kind == "person", events.target == person, events.action.in_([LIFT, UPHOLD]), events.at < at
+        events.kind == APPLIED, events.target == person, events.action.in_([LIFT, UPHOLD]), events.at < at
     )
     found: int | None = (await connection.execute(query)).scalar()
     return found or 0

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.audit import grams
-from gateway.audit.entries import Accepted, Admin, Decision, Finished, Found, Judged, Person, Strike, Text
+from gateway.audit.entries import Accepted, Admin, Applied, Decision, Finished, Found, Judged, Person, Strike, Text
 from gateway.audit.sinks import Heard
 from gateway.audit.tables import audit_turns
 
@@ -104,6 +104,10 @@ def _is_id(what: str) -> bool:
     return what.isascii() and what.isdecimal() and len(what) <= LONGEST_ID
 
 
+CHANGING = frozenset({"suspend", "lift", "uphold"})
+"""Measures that change a standing: what came of it is known when they are applied."""
+
+
 def event(heard: Heard) -> Row | None:
     """Return the row of what an admin did, or of what changed a standing; None: it is neither."""
     match heard.record:
@@ -113,6 +117,9 @@ def event(heard: Heard) -> Row | None:
         case Person() as one:
             who, action, target, kind = one.by, one.kind, one.person, "person"
             details = {"reason": one.reason, "until": one.until, "strike": msgspec.to_builtins(one.strike)}
+        case Applied(strike=strike) as one if strike.event in CHANGING:
+            who, action, target, kind = "", strike.event, one.person, "applied"
+            details = {"id": one.id, "strike": msgspec.to_builtins(strike)}
         case _:
             return None
     return {

@@ -236,10 +236,14 @@ async def test_events(desk: Desk) -> None:
     """Of admins and of people; page by page."""
     talk = Talk()
     made = [Admin(at=NOW + i, admin="a", action="keys.create", target=f"k{i}") for i in range(3)]
-    await desk.log(*made, *talk.say(bad=True), talk.uphold("lift"))
-    first = await desk.get("/audit/events", limit=2)
-    assert [event["action"] for event in first["data"]] == ["lift", "keys.create"]
-    assert first["data"][0]["details"]["reason"] == "why"
+    await desk.log(*made, *talk.say(bad=True), *talk.uphold("lift"))
+    first = await desk.get("/audit/events", limit=3)
+    assert [(event["kind"], event["action"]) for event in first["data"]] == [
+        ("applied", "lift"),
+        ("person", "lift"),
+        ("admin", "keys.create"),
+    ]
+    assert first["data"][1]["details"]["reason"] == "why"
     rest = await desk.get("/audit/events", limit=2, after=first["next"])
     assert [event["target"] for event in rest["data"]] == ["k1", "k0"]
     assert rest["next"] is None

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.audit.entries import Accepted, AnyRecord, Decision, Finished, Found, Person, Strike, Text
+from gateway.audit.entries import Accepted, AnyRecord, Applied, Decision, Finished, Found, Person, Strike, Text
 from gateway.audit.index import Index
 from gateway.audit.sinks import Heard
 from policies.strikes import Record, Rule
@@ -61,13 +61,19 @@ class Talk:
         last = end(name, self.at, strike=strike if event else None)
         return [first] if killed else [first, last]
 
-    def uphold(self, kind: str = "uphold") -> Person:
-        """Return the record of an appeal that is upheld, or of a lift."""
+    def uphold(self, kind: str = "uphold") -> list[Person | Applied]:
+        """Return the records of an appeal that is upheld, or of a lift: before it is done, and when it is."""
         self.at += 60_000
         before = self.record.state
         (self.record.uphold if kind == "uphold" else self.record.lift)(self.at)
         strike = Strike(self.at, 99, kind, before, self.record.state)
-        return Person(at=self.at, person=self.person, kind=kind, strike=strike, by="admin", reason="why")
+        begun = Strike(self.at - 1)
+        return [
+            Person(
+                at=self.at - 1, id=f"m{self.at}", person=self.person, kind=kind, strike=begun, by="admin", reason="why"
+            ),
+            Applied(at=self.at, id=f"m{self.at}", person=self.person, strike=strike),
+        ]
 
     def wait(self, milliseconds: int) -> None:
         self.at += milliseconds

@@ -122,9 +122,12 @@ async def test_many_at_once(engine: AsyncEngine) -> None:
 async def test_events_are_rows_too(engine: AsyncEngine) -> None:
     """What an admin did, and what changed a standing."""
     talk = Talk()
-    await index(engine, *talk.say(bad=True), Admin(at=NOW, admin="a", action="keys.create", target="k2"), talk.uphold())
+    await index(
+        engine, *talk.say(bad=True), Admin(at=NOW, admin="a", action="keys.create", target="k2"), *talk.uphold()
+    )
     events = await Search(engine).events(EventFilter(), 10)
     assert [(e.kind, e.by, e.action, e.target) for e in events] == [
+        ("applied", "", "uphold", "p"),
         ("person", "admin", "uphold", "p"),
         ("admin", "a", "keys.create", "k2"),
     ]
