@@ -1,7 +1,7 @@
 """`/admin/people`: who they are, where they stand, and what is done about it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -11,7 +11,7 @@ from gateway.admin.keywords import page, repeatable
 from gateway.admin.services import PeopleServices
 from gateway.people.aliases import UnknownAlias
 from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
-from gateway.people.fields import Because, Named, Placement, Search, Suspension, Which
+from gateway.people.fields import Because, Named, Placement, Search, Suspension, WhichTable
 from gateway.people.measures import Done
 from gateway.problems import Problem, invalid
 
@@ -55,11 +55,7 @@ async def look_up(request: Request, named: Named) -> dict[str, Any]:
 
 
 @router.get("/export")
-async def export(
-    request: Request,
-    which: Annotated[Which, Query()],
-    form: Annotated[Literal["csv"], Query(alias="format")] = "csv",
-) -> StreamingResponse:
+async def export(request: Request, which: Annotated[WhichTable, Query()]) -> StreamingResponse:
     """Write people as a table for a spreadsheet."""
     rows = people(request).roster.table(which.wanted())
     first = await anext(rows)  # what fails, fails before the answer has begun
@@ -69,7 +65,7 @@ async def export(
         async for part in rows:
             yield part
 
-    headers = {"content-disposition": f'attachment; filename="people.{form}"'}
+    headers = {"content-disposition": f'attachment; filename="people.{which.format}"'}
     return StreamingResponse(parts(), media_type="text/csv; charset=utf-8", headers=headers)
 
 

@@ -1,7 +1,7 @@
 """What can be asked about people: one set of rules for REST and for the shell."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -113,6 +113,12 @@ class Which(BaseModel):
     def wanted(self) -> Wanted:
         """Return the conditions."""
         return Wanted(self.q, self.tenant, self.state)
+
+
+class WhichTable(Which):
+    """Which people, as a table."""
+
+    format: Literal["csv"] = "csv"
 
 
 class Search(Which):

@@ -193,7 +193,7 @@ async def test_aliases(client: httpx.AsyncClient, directory: Directory) -> None:
 
 async def test_the_table(client: httpx.AsyncClient) -> None:
     """A file that a spreadsheet opens."""
-    response = await client.get("/people/export", params={"q": "an"})
+    response = await client.get("/people/export", params={"q": "an", "format": "csv"})
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     assert 'filename="people.csv"' in response.headers["content-disposition"]
     assert response.content.decode("utf-8-sig").splitlines()[1].startswith(f"{ANN},t,ann,")
