@@ -1,6 +1,7 @@
 """One replica: its process, its state, and what brings it back."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,9 +11,11 @@ from typing import Any
 from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
+from backends.engines.family import Command
 from backends.errors import StartFailed
 from backends.probe import MODELS_PATH, Probe, address, free_port, is_free, served_name
-from backends.process import Process
+from backends.process import LOG_BYTES, Outlive, Process
+from backends.record import About, fingerprint
 from backends.restart import BACK_OFF, Restarts
 
 log = logging.getLogger(__name__)
@@ -28,11 +31,17 @@ SETTLED = {ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED}
 """States that stay until something happens; the others are on their way to one of these."""
 
 
+def folder(replica: str) -> str:
+    """Return the name of the run directory of *replica*, under that of all."""
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in replica)
+
+
 class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
-    *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *clock*,
-    *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests' sake.
+    *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *outlive*
+    and *log_bytes* are the process's. *clock*, *back_off*, *poll_seconds* (while starting, while ready) and
+    *port_seconds* are arguments for the tests' sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -46,6 +55,8 @@ class Replica:
         back_off: Sequence[float] = BACK_OFF,
         poll_seconds: tuple[float, float] = (0.1, 5.0),
         port_seconds: float = PORT_SECONDS,
+        outlive: Outlive | None = None,
+        log_bytes: int = LOG_BYTES,
     ) -> None:
         self.deployment = deployment
         self.id = f"{deployment.model}#{index}"
@@ -60,11 +71,17 @@ class Replica:
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port or 0)
-        safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in self.id)
-        self.process = Process(run_dir / safe, deployment.stop_grace_seconds)
+        grace = deployment.stop_grace_seconds
+        self.process = Process(run_dir / folder(self.id), grace, outlive=outlive, log_bytes=log_bytes)
+        self.looked = asyncio.Event()
+        """Set once it is known whether an engine runs already: until then nobody should be told that none does."""
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._changing = asyncio.Lock()
+
+    def is_there(self) -> bool:
+        """Return whether something runs before it was asked for: an external engine, or one that can be adopted."""
+        return self.deployment.engine is Engine.EXTERNAL or self.process.find() is not None
 
     async def ensure_ready(self) -> None:
         """Return once the engine answers its health probe.
@@ -95,6 +112,15 @@ class Replica:
                 self._task = None
             await self.process.stop()
             self._set(ReplicaState.STOPPED)
+
+    async def leave(self) -> None:
+        """Look after it no longer, and leave the engine running for somebody else to adopt; its state stays."""
+        async with self._changing:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+                self._task = None
+            self.process.let_go()
 
     def endpoint(self) -> Endpoint:
         """Return the replica as those see it who send requests to it."""
@@ -137,15 +163,20 @@ class Replica:
         except Exception as error:
             log.exception("%s has no owner any more", self.id)
             self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {error}"))
+        finally:
+            self.looked.set()
 
     async def _keep_alive(self) -> None:
         """Start the engine, watch it, start it again; give up after quick ends in a row."""
         restarts = Restarts(self.back_off)
         while True:
             ready_at = None
-            await self.process.stop()  # whatever an interrupted stop has left
             try:
-                await self._start()
+                adopted = await self._adopt()
+                self.looked.set()
+                if not adopted:
+                    await self.process.stop()  # whatever an interrupted stop has left
+                    await self._start()
                 ready_at = self.clock()
                 self._set(ReplicaState.READY)
                 reason = await self._until_lost()
@@ -153,6 +184,7 @@ class Replica:
                 reason = str(failure)
             except OSError as failure:
                 reason = f"its process cannot be started: {failure}"
+            self.looked.set()
             pause = restarts.after(None if ready_at is None else self.clock() - ready_at)
             self._set(ReplicaState.STARTING, StartFailed(f"{self.id}: {reason}", self.process.tail()))
             await self.process.stop()
@@ -162,6 +194,29 @@ class Replica:
                 self._set(ReplicaState.FAILED, error)
                 return
             await asyncio.sleep(pause)
+
+    async def _adopt(self) -> bool:
+        """Take over the engine that an owner before this one has left, and wait until it is healthy.
+
+        Return False where there is none: nothing then runs there. One that would now be started in another way is
+        ended, and so is one that does not get well. Raises OSError.
+        """
+        found = self.process.find()
+        if found is None or not await self.process.adopt(found):
+            return False
+        if found.about.fingerprint != fingerprint(self._command(found.about.port)):
+            log.info(
+                "%s: the engine that runs (pid %d) was started in another way and is ended", self.id, found.engine.pid
+            )
+            return False
+        self.address = address(self.deployment, found.about.port)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.deployment.start_timeout_seconds):
+                if await self._end_or(self._until_healthy()) is None:
+                    log.info("%s: adopted the engine that runs (pid %d)", self.id, found.engine.pid)
+                    return True
+        log.warning("%s: the engine that runs (pid %d) does not get well and is ended", self.id, found.engine.pid)
+        return False
 
     async def _start(self) -> None:
         """Start the engine and wait until it is healthy. Raises `StartFailed` and OSError."""
@@ -181,16 +236,21 @@ class Replica:
 
     async def _end_on(self, port: int) -> int | None:
         """Start the engine on *port*; return None once it is healthy, else its exit status. Raises `StartFailed`."""
-        if self.family.command is None:
-            return None
         self.address = address(self.deployment, port)
-        await self.process.start(self.family.command(self.deployment, port))
+        command = self._command(port)
+        await self.process.start(command, about=About(self.id, port, fingerprint(command)))
         seconds = self.deployment.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 return await self._end_or(self._until_healthy())
         except TimeoutError:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
+
+    def _command(self, port: int) -> Command:
+        """Return how its engine is started. An external one is not."""
+        if self.family.command is None:
+            raise StartFailed("nothing is started for it")
+        return self.family.command(self.deployment, port)
 
     async def _until_free(self, host: str, port: int) -> None:
         """Wait for a port that an engine before this one may still have. Raises `StartFailed`."""
@@ -244,6 +304,7 @@ class Replica:
         async with Probe(self.deployment, self.address) as probe:
             while True:
                 trouble = await self._trouble(probe)
+                self.looked.set()
                 misses = 0 if trouble is None else misses + 1
                 if misses >= MISSES:
                     self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {trouble}"))

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 import uvloop
@@ -52,14 +52,18 @@ class Server(uvicorn.Server):
     and state were left as they stood. Here SIGTERM and SIGINT, also one that came before it ran, end `serve` alone.
     """
 
-    def obey_signals(self, stop_seconds: float) -> None:
-        """Let the signals end it, from now on; the process has ended *stop_seconds* after the first one."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._end, stop_seconds)
+    def obey_signals(self, stop_seconds: float, heard: Callable[[signal.Signals], None]) -> None:
+        """Let the signals end it, from now on; the process has ended *stop_seconds* after the first one.
 
-    def _end(self, stop_seconds: float) -> None:
+        *heard* is told of each.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._end, stop_seconds, number, heard)
+
+    def _end(self, stop_seconds: float, number: signal.Signals, heard: Callable[[signal.Signals], None]) -> None:
         if not self.should_exit:
             end_within(stop_seconds)
+        heard(number)
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -79,7 +83,7 @@ async def open_keywords(
 
 
 async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
-    """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
+    """Serve the admin API and look after the engines until told to stop; then end the API, engines, the database."""
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
     async with sql.opened(settings) as engine, kept(settings, engine, redis, publisher) as books:
@@ -115,7 +119,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         gc.collect()
         gc.freeze()  # a pass over all that was imported and set up would hold the loop for 60 ms, again and again
         server = Server(config)
-        server.obey_signals(control_stop_seconds(settings))
+        server.obey_signals(control_stop_seconds(settings), replicas.told)
         async with (
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),

@@ -3,21 +3,29 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from backends.deployment import Deployment, Engine
 from backends.endpoint import ReplicaState
 from backends.errors import StartFailed
-from backends.replica import Replica
+from backends.leftovers import end_all, leftovers
+from backends.ownership import Ownership
+from backends.process import Outlive
+from backends.replica import Replica, folder
 from gateway import banner
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.tasks import ended
 
 PROGRESS_SECONDS = 1.0
+HOUSE_SECONDS = 10.0
+"""For a control process before this one to let go of the engines."""
+LOOK_SECONDS = 5.0
+"""For all engines that run already to be adopted; the workers then hear of the others' loading."""
 
 log = logging.getLogger(__name__)
 
@@ -28,36 +36,74 @@ class Replicas:
     def __init__(self, settings: Settings, deployments: tuple[Deployment, ...], publisher: board.Publisher) -> None:
         self.publisher = publisher
         self.changed = asyncio.Event()
+        self.folder = settings.data_dir.resolve() / "engines"
+        self.house = Ownership(self.folder / "owner")
+        self.engines = settings.engines
+        self.leaves_engines = settings.deployments is not None and settings.engines.outlive != "nothing"
+        """Whether engines live on when this process ends; see `told`."""
+        outlive = Outlive(self.house.path, settings.engines.orphan_seconds) if self.leaves_engines else None
+        log_bytes = settings.engines.log_bytes
         self.replicas = [
-            Replica(deployment, index, settings.data_dir / "engines", on_change=self.changed.set)
-            for deployment in deployments
-            for index in range(deployment.replicas)
+            Replica(d, index, self.folder, on_change=self.changed.set, outlive=outlive, log_bytes=log_bytes)
+            for d in deployments
+            for index in range(d.replicas)
         ]
+        self._published = asyncio.Event()
+        self._cleared = asyncio.Event()
+
+    def told(self, number: signal.Signals) -> None:
+        """Take that this process was told to end, by *number*: with its engines or without."""
+        self.leaves_engines = self.leaves_engines and self.engines.left_by(number)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start every replica and publish each change within the block; then stop them all."""
-        tasks = [asyncio.create_task(self._start(replica)) for replica in self.replicas]
-        tasks.append(asyncio.create_task(self._follow()))
+        """Adopt or start every replica and publish each change within the block; then leave or stop them all."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self.house.take(HOUSE_SECONDS)
+        there = [replica for replica in self.replicas if replica.is_there()]
+        tasks = [asyncio.create_task(self._start(replica, now=replica in there)) for replica in self.replicas]
+        tasks += [asyncio.create_task(self._follow(there)), asyncio.create_task(self._clear())]
         try:
             yield
         finally:
             await ended(tasks)
-            await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
-            await self.publish()
+            if self.leaves_engines:  # the workers of now and those to come find what is published still true
+                await asyncio.gather(*(replica.leave() for replica in self.replicas))
+            else:
+                await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
+                await self.publish()
+            self.house.release()
 
-    async def _follow(self) -> None:
+    async def _follow(self, there: Sequence[Replica]) -> None:
+        """Publish each change: at first not before it is known which of those that run already can be used."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await asyncio.gather(*(replica.looked.wait() for replica in there))
         while True:
             self.changed.clear()
             await self.publish()
+            self._published.set()
             await self.changed.wait()
+
+    async def _clear(self) -> None:
+        """End the engines that no deployment wants any more, once no worker sends anything there."""
+        left = leftovers(self.folder, {folder(replica.id) for replica in self.replicas})
+        if left:
+            await self._published.wait()
+            await end_all(left)
+        self._cleared.set()
 
     async def publish(self) -> None:
         """Tell the workers what there is."""
         await self.publisher.publish(board.REPLICAS, [msgspec.to_builtins(r.endpoint()) for r in self.replicas])
 
-    async def _start(self, replica: Replica) -> None:
-        """Start one; a model that fails leaves the others alone. No request came to it yet, whose words its log had."""
+    async def _start(self, replica: Replica, *, now: bool) -> None:
+        """Start one, or *now* adopt it; a model that fails leaves the others alone.
+
+        No request came to it yet, whose words its log had. What is not wanted any more may have the GPU until then.
+        """
+        if not now:
+            await self._cleared.wait()
         try:
             await replica.ensure_ready()
         except StartFailed as error:
