@@ -48,5 +48,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
     tasks: tuple[str, ...] = ()
     """What it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known."""
+    since: float = 0.0
+    """Unix time of the last change of `state`: which of its changes a worker has heard of."""
+    wakes: bool = False
+    """Whether a request has it started: it was unloaded for want of requests, or is on its way up or down."""
     created: int = 0
     """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""

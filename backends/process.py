@@ -89,6 +89,11 @@ class Process:
             await asyncio.sleep(LOOK_SECONDS)
         self.record = found
 
+    @property
+    def runs(self) -> bool:
+        """Whether it looks after an engine now."""
+        return self._handle is not None
+
     def find(self) -> Record | None:
         """Return what an owner before this one has left running here; None: nothing that could be adopted.
 

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
@@ -17,16 +18,23 @@ from backends.probe import MODELS_PATH, Probe, address, free_port, is_free, serv
 from backends.process import LOG_BYTES, Outlive, Process
 from backends.record import About, fingerprint
 from backends.restart import BACK_OFF, Restarts
+from backends.traffic import NoTraffic, Traffic
+from backends.watch import MISSES, Watch, until_healthy
 
 log = logging.getLogger(__name__)
 
-MISSES = 3
-"""Probes in a row that a ready replica may miss."""
+T = TypeVar("T")
+
+DRAIN_SECONDS = 30.0
+"""For running requests to end; the default of `timeouts.drain_seconds`."""
+IDLE_LOOK_SECONDS = 0.05
 PORT_TRIES = 3
 """Ports that are tried where none is fixed: each was free, and another process may be quicker to take it."""
 PORT_SECONDS = 10.0
 """Beside the grace of an engine that is still stopping, for its port to become free. After the owner was killed, its
 engine goes on for so long."""
+WAKING = {ReplicaState.STARTING, ReplicaState.DRAINING}
+"""States in which a replica that is loaded on demand soon takes requests, if some wait."""
 SETTLED = {ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED}
 """States that stay until something happens; the others are on their way to one of these."""
 
@@ -40,8 +48,9 @@ class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
     *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *outlive*
-    and *log_bytes* are the process's. *clock*, *back_off*, *poll_seconds* (while starting, while ready) and
-    *port_seconds* are arguments for the tests' sake.
+    and *log_bytes* are the process's; *traffic* tells what requests it has, and running ones get *drain_seconds*.
+    *clock*, *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests'
+    sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -57,6 +66,8 @@ class Replica:
         port_seconds: float = PORT_SECONDS,
         outlive: Outlive | None = None,
         log_bytes: int = LOG_BYTES,
+        traffic: Traffic = NoTraffic(),  # noqa: B008 - it has no state
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self.deployment = deployment
         self.id = f"{deployment.model}#{index}"
@@ -67,7 +78,16 @@ class Replica:
         self.poll_seconds = poll_seconds
         self.port_seconds = deployment.stop_grace_seconds + port_seconds
         self.created = int(time.time())
+        self.traffic = traffic
+        self.drain_seconds = drain_seconds
         self.state = ReplicaState.STOPPED
+        self.since = time.time()
+        """Unix time of the last change of `state`."""
+        self.restarts = 0
+        """How often it was started again without being asked."""
+        self.on_demand = deployment.idle_seconds is not None and not deployment.pinned
+        self.asleep = False
+        """Whether it is stopped for want of requests, and the next one has it started."""
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port or 0)
@@ -86,14 +106,17 @@ class Replica:
     async def ensure_ready(self) -> None:
         """Return once the engine answers its health probe.
 
-        ready: at once; starting, or on its way back after a crash: wait; stopped or failed: start and wait; stopping:
-        wait, then start. Raises `StartFailed` with the engine's last log lines. Safe to call from many tasks;
-        cancelling a call leaves the replica as it is.
+        ready, or draining: at once; starting, or on its way back after a crash: wait; stopped or failed: start and
+        wait; stopping: wait, then start. Raises `StartFailed` with the engine's last log lines. Safe to call from many
+        tasks; cancelling a call leaves the replica as it is.
         """
         async with self._changing:
+            self.asleep = False
             if self._task is None or self._task.done():
                 self._set(ReplicaState.STARTING)
                 self._task = asyncio.create_task(self._run())
+            elif self.state is ReplicaState.DRAINING:
+                self._set(ReplicaState.READY)
         while self.state is not ReplicaState.READY:
             await self._settled.wait()
             if self.state is ReplicaState.FAILED and self.last_error is not None:
@@ -103,6 +126,10 @@ class Replica:
 
     async def stop(self) -> None:
         """End the process, if one runs, and stay stopped. Return when nothing of it is left."""
+        self.asleep = False
+        await self._stop()
+
+    async def _stop(self) -> None:
         async with self._changing:
             if self._task is not None:
                 if not self._task.done():
@@ -112,6 +139,43 @@ class Replica:
                 self._task = None
             await self.process.stop()
             self._set(ReplicaState.STOPPED)
+
+    async def drain(self, seconds: float | None = None) -> bool:
+        """Let no request come any more; return when it has none, or after *seconds* (`drain_seconds`): whether so.
+
+        The engine goes on: `stop` ends it, `ensure_ready` takes it back, and whoever still waits here is told False.
+        One that is not ready has no requests.
+        """
+        async with self._changing:
+            if self.state is ReplicaState.READY:
+                self._set(ReplicaState.DRAINING)
+        return await self._until_idle(self.drain_seconds if seconds is None else seconds)
+
+    async def restart(self, seconds: float | None = None) -> None:
+        """Drain, for at most *seconds*, end the engine and start it. Raises `StartFailed`."""
+        await self.drain(seconds)
+        await self.stop()
+        await self.ensure_ready()
+
+    async def unload(self) -> None:
+        """End the engine as soon as no request is there, to be started by the next one; none is cut, ever."""
+        if await self.drain(math.inf) and self.state is ReplicaState.DRAINING:
+            self.rest()
+            await self._stop()
+
+    def rest(self) -> None:
+        """Be started by the next request, not before."""
+        self.asleep = True
+        self.on_change()
+
+    async def _until_idle(self, seconds: float) -> bool:
+        """Return True once no request is there; False after *seconds*, or where they may come again."""
+        give_up = time.monotonic() + seconds
+        while self.traffic.busy(self.id, self.since):
+            if self.state is ReplicaState.READY or time.monotonic() >= give_up:
+                return False
+            await asyncio.sleep(IDLE_LOOK_SECONDS)
+        return self.state is not ReplicaState.READY
 
     async def leave(self) -> None:
         """Look after it no longer, and leave the engine running for somebody else to adopt; its state stays."""
@@ -141,6 +205,8 @@ class Replica:
             max_in_flight=self.deployment.max_in_flight,
             routing=self.deployment.routing.value,
             tasks=self.deployment.tasks,
+            since=self.since,
+            wakes=self.on_demand and (self.asleep or self.state in WAKING),
             created=self.created,
         )
 
@@ -148,7 +214,7 @@ class Replica:
         self.last_error = error or (None if state is ReplicaState.READY else self.last_error)
         if state is self.state:
             return
-        self.state = state
+        self.state, self.since = state, time.time()
         if state in SETTLED:
             self._settled.set()
         else:
@@ -175,6 +241,8 @@ class Replica:
                 adopted = await self._adopt()
                 self.looked.set()
                 if not adopted:
+                    if self.process.runs:  # it has requests of a worker that did not know
+                        await self._until_idle(self.drain_seconds)
                     await self.process.stop()  # whatever an interrupted stop has left
                     await self._start()
                 ready_at = self.clock()
@@ -185,6 +253,10 @@ class Replica:
             except OSError as failure:
                 reason = f"its process cannot be started: {failure}"
             self.looked.set()
+            if self.state is ReplicaState.DRAINING:  # nobody wants it back
+                await self.process.stop()
+                self._set(ReplicaState.STOPPED)
+                return
             pause = restarts.after(None if ready_at is None else self.clock() - ready_at)
             self._set(ReplicaState.STARTING, StartFailed(f"{self.id}: {reason}", self.process.tail()))
             await self.process.stop()
@@ -194,6 +266,7 @@ class Replica:
                 self._set(ReplicaState.FAILED, error)
                 return
             await asyncio.sleep(pause)
+            self.restarts += 1
 
     async def _adopt(self) -> bool:
         """Take over the engine that an owner before this one has left, and wait until it is healthy.
@@ -266,14 +339,13 @@ class Replica:
             raise StartFailed(taken) from None
 
     async def _until_lost(self) -> str:
-        """Return why the replica is not ready any more: its process ended, or it missed its probes."""
-        ended = await self._end_or(self._until_missed())
-        if ended is not None:
-            return f"the engine ended with {ended}"
-        return f"the engine missed {MISSES} health probes in a row"
+        """Return why the replica is not ready any more: its process ended, it missed its probes, or it has stalled."""
+        watch = Watch(self.deployment, self.served_name, lambda: self.traffic.silence(self.id))
+        lost = await self._end_or(watch.until_lost(self.address, self.family.health_path, self.poll_seconds[1]))
+        return f"the engine ended with {lost}" if isinstance(lost, int) else lost
 
-    async def _end_or(self, watch: Coroutine[Any, Any, None]) -> int | None:
-        """Return the process's exit status when it ends, or None when *watch* returns before."""
+    async def _end_or(self, watch: "Coroutine[Any, Any, T]") -> "int | T":
+        """Return the process's exit status when it ends, or what *watch* returns before."""
         ended = asyncio.create_task(self.process.wait())
         watching = asyncio.create_task(watch)
         try:
@@ -287,16 +359,7 @@ class Replica:
             await asyncio.gather(ended, watching, return_exceptions=True)
 
     async def _until_healthy(self) -> None:
-        async with Probe(self.deployment, self.address) as probe:
-            while not await probe.healthy(self.family.health_path):  # noqa: ASYNC110 - the engine sends no event
-                await asyncio.sleep(self.poll_seconds[0])
-
-    async def _until_missed(self) -> None:
-        misses = 0
-        async with Probe(self.deployment, self.address) as probe:
-            while misses < MISSES:
-                await asyncio.sleep(self.poll_seconds[1])
-                misses = 0 if await probe.healthy(self.family.health_path) else misses + 1
+        await until_healthy(self.deployment, self.address, self.family.health_path, self.poll_seconds[0])
 
     async def _follow(self) -> None:
         """Follow the health of an engine that someone else runs; it may come and go."""
@@ -306,7 +369,7 @@ class Replica:
                 trouble = await self._trouble(probe)
                 self.looked.set()
                 misses = 0 if trouble is None else misses + 1
-                if misses >= MISSES:
+                if misses >= MISSES and self.state is not ReplicaState.DRAINING:
                     self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {trouble}"))
                 await asyncio.sleep(self.poll_seconds[1])
 
@@ -317,7 +380,7 @@ class Replica:
         """
         if not await probe.healthy(self.family.health_path, MODELS_PATH):
             return probe.complaint()
-        if self.state is ReplicaState.READY:
+        if self.state in {ReplicaState.READY, ReplicaState.DRAINING}:
             return None
         name = served_name(self.deployment, await probe.models())
         if probe.refused:

@@ -16,7 +16,10 @@ from backends.leftovers import end_all, leftovers
 from backends.ownership import Ownership
 from backends.process import Outlive
 from backends.replica import Replica, folder
+from backends.traffic import Reports
 from gateway import banner
+from gateway.demand import Demand
+from gateway.reports import heard, reports_path
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.tasks import ended
@@ -24,6 +27,7 @@ from gateway.tasks import ended
 PROGRESS_SECONDS = 1.0
 HOUSE_SECONDS = 10.0
 """For a control process before this one to let go of the engines."""
+DRAIN_LOOK_SECONDS = 0.1
 LOOK_SECONDS = 5.0
 """For all engines that run already to be adopted; the workers then hear of the others' loading."""
 
@@ -41,12 +45,24 @@ class Replicas:
         self.engines = settings.engines
         self.leaves_engines = settings.deployments is not None and settings.engines.outlive != "nothing"
         """Whether engines live on when this process ends; see `told`."""
+        self.reports = Reports(settings.worker_count)
+        self.desk = reports_path(settings.data_dir)
+        self.demand = Demand(lambda: self.replicas, self.reports)
+        self.drain_seconds = settings.timeouts.drain_seconds
         outlive = Outlive(self.house.path, settings.engines.orphan_seconds) if self.leaves_engines else None
-        log_bytes = settings.engines.log_bytes
         self.replicas = [
-            Replica(d, index, self.folder, on_change=self.changed.set, outlive=outlive, log_bytes=log_bytes)
-            for d in deployments
-            for index in range(d.replicas)
+            Replica(
+                deployment,
+                index,
+                self.folder,
+                on_change=self.changed.set,
+                outlive=outlive,
+                log_bytes=settings.engines.log_bytes,
+                traffic=self.reports,
+                drain_seconds=self.drain_seconds,
+            )
+            for deployment in deployments
+            for index in range(deployment.replicas)
         ]
         self._published = asyncio.Event()
         self._cleared = asyncio.Event()
@@ -60,9 +76,18 @@ class Replicas:
         """Adopt or start every replica and publish each change within the block; then leave or stop them all."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self.house.take(HOUSE_SECONDS)
+        try:
+            async with heard(self.desk, self.reports), self._looked_after():
+                yield
+        finally:
+            self.house.release()
+
+    @contextlib.asynccontextmanager
+    async def _looked_after(self) -> AsyncIterator[None]:
         there = [replica for replica in self.replicas if replica.is_there()]
         tasks = [asyncio.create_task(self._start(replica, now=replica in there)) for replica in self.replicas]
         tasks += [asyncio.create_task(self._follow(there)), asyncio.create_task(self._clear())]
+        tasks += [asyncio.create_task(self.demand.run())]
         try:
             yield
         finally:
@@ -72,7 +97,6 @@ class Replicas:
             else:
                 await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
                 await self.publish()
-            self.house.release()
 
     async def _follow(self, there: Sequence[Replica]) -> None:
         """Publish each change: at first not before it is known which of those that run already can be used."""
@@ -90,8 +114,15 @@ class Replicas:
         left = leftovers(self.folder, {folder(replica.id) for replica in self.replicas})
         if left:
             await self._published.wait()
-            await end_all(left)
+            await end_all(left, self._drained)
         self._cleared.set()
+
+    async def _drained(self, replica: str) -> None:
+        """Return when no worker has a request at *replica*, which is none of ours, or it has had its time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.drain_seconds):
+                while self.reports.busy(replica):  # noqa: ASYNC110 - nobody sends an event
+                    await asyncio.sleep(DRAIN_LOOK_SECONDS)
 
     async def publish(self) -> None:
         """Tell the workers what there is."""
@@ -103,6 +134,9 @@ class Replicas:
         No request came to it yet, whose words its log had. What is not wanted any more may have the GPU until then.
         """
         if not now:
+            if replica.on_demand:
+                replica.rest()
+                return
             await self._cleared.wait()
         try:
             await replica.ensure_ready()
@@ -116,14 +150,14 @@ async def show_progress(settings: Settings, replicas: Replicas, client_key: str 
     progress, began = banner.Progress(), time.monotonic()
     coming = {ReplicaState.STOPPED, ReplicaState.STARTING}
     while True:
-        loading = [r.id for r in replicas.replicas if r.state in coming]
+        loading = [r.id for r in replicas.replicas if r.state in coming and not r.asleep]
         if not loading:
             break
         progress.show(f"loading {', '.join(loading)}", time.monotonic() - began)
         await asyncio.sleep(PROGRESS_SECONDS)
     progress.end()
-    states = {r.id: r.state.value for r in replicas.replicas}
+    states = {r.id: "loaded on demand" if r.asleep else r.state.value for r in replicas.replicas}
     banner.say("\n".join(f"{name}: {state}" for name, state in states.items()))
-    ready = [r.deployment for r in replicas.replicas if r.state is ReplicaState.READY]
+    ready = [r.deployment for r in replicas.replicas if r.state is ReplicaState.READY or r.asleep]
     uses = {d.model: "embeddings" if "embed" in d.tasks else "chat" for d in ready}
     banner.say(banner.how_to_use(settings, uses, client_key))

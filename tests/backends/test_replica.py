@@ -426,6 +426,100 @@ async def test_an_engine_that_does_not_get_well_is_not_kept(make: Make, script: 
     assert not any(alive(pid) for pid in pids)
 
 
+class Requests:
+    """What a replica is told of its requests."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.silent: float | None = None
+
+    def busy(self, replica: str, since: float | None = None) -> bool:
+        assert since is not None
+        assert replica == "tiny#0"
+        return self.running
+
+    def silence(self, replica: str) -> float | None:
+        assert replica == "tiny#0"
+        return self.silent
+
+
+async def test_a_replica_drains(make: Make, script: dict[str, str]) -> None:
+    """It ends what it has and stays up; who asks for it takes it back; the time for that is bounded."""
+    requests = Requests()
+    replica = make(**script)
+    replica.traffic = requests
+    await replica.ensure_ready()
+    pids = processes(replica)
+    assert not await replica.drain(0.1)
+    assert replica.endpoint().state is ReplicaState.DRAINING
+    draining = asyncio.create_task(replica.drain(60))
+    await asyncio.sleep(0.1)
+    requests.running = False
+    assert await draining
+    assert replica.endpoint().state is ReplicaState.DRAINING
+    await replica.ensure_ready()
+    assert (replica.state, processes(replica)) == (ReplicaState.READY, pids)
+    requests.running = True
+    draining = asyncio.create_task(replica.drain(60))
+    await eventually(lambda: replica.state is ReplicaState.DRAINING)
+    await replica.ensure_ready()
+    assert not await asyncio.wait_for(draining, 5)
+    requests.running = False
+    await replica.restart()
+    assert (replica.state, processes(replica) != pids) == (ReplicaState.READY, True)
+
+
+async def test_one_that_ends_while_it_drains_is_stopped(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """Nobody wants it back."""
+    replica = make(**script)
+    replica.traffic = Requests()
+    await replica.ensure_ready()
+    await replica.drain(0)
+    (tmp_path / "crash").touch()
+    await eventually(lambda: replica.state is ReplicaState.STOPPED)
+    (tmp_path / "crash").unlink()
+    await replica.ensure_ready()
+
+
+async def test_unloaded_and_loaded_on_demand(make: Make, script: dict[str, str]) -> None:
+    """No request is cut by it, one that comes meanwhile takes it back, and workers know that they may ask for it."""
+    requests = Requests()
+    replica = make(**script, idle_seconds=5)
+    replica.traffic = requests
+    assert not replica.endpoint().wakes
+    replica.rest()
+    assert (replica.endpoint().state, replica.endpoint().wakes) == (ReplicaState.STOPPED, True)
+    await replica.ensure_ready()
+    unloading = asyncio.create_task(replica.unload())
+    await asyncio.sleep(0.2)
+    assert (replica.endpoint().state, replica.endpoint().wakes) == (ReplicaState.DRAINING, True)
+    await replica.ensure_ready()
+    await unloading
+    assert (replica.state, replica.asleep) == (ReplicaState.READY, False)
+    requests.running = False
+    pids = processes(replica)
+    await replica.unload()
+    assert (replica.endpoint().state, replica.endpoint().wakes) == (ReplicaState.STOPPED, True)
+    assert not any(alive(pid) for pid in pids)
+    await replica.stop()  # by somebody who means it
+    assert not replica.endpoint().wakes
+
+
+async def test_a_stalled_engine_is_started_again(make: Make, script: dict[str, str]) -> None:
+    """Its health is fine, and neither people nor the canary get a token: this one has no answer to any POST."""
+    requests = Requests()
+    replica = make(**script, stall_seconds=0.2)
+    replica.traffic = requests
+    await replica.ensure_ready()
+    first = processes(replica)
+    requests.silent = 3.0
+    await eventually(lambda: replica.state is ReplicaState.STARTING)
+    assert "had requests and said nothing for 3 s" in str(replica.last_error)
+    requests.silent = None
+    await replica.ensure_ready()
+    assert (replica.restarts, processes(replica) != first) == (1, True)
+
+
 async def test_replicas_side_by_side(make: Make, script: dict[str, str]) -> None:
     """Replicas without a fixed port start at once, each on a port of its own."""
     replicas = [make(**script, model=f"m{i}", aliases=[]) for i in range(4)]
