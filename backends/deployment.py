@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -50,7 +50,7 @@ _FIELDS_OF: Mapping[Engine, set[str]] = {
 _EVERY_ENGINE = {"model", "aliases", "engine", "routing"}
 _EVERY_PROCESS = {
     *("extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"),
-    *("stall_seconds", "idle_seconds", "pinned"),
+    *("stall_seconds", "idle_seconds", "pinned", "placement", "num_gpus"),
 }
 
 _FLAGS_OF: Mapping[str, set[str]] = {
@@ -127,6 +127,10 @@ class Deployment(BaseModel):
     pinned: bool = False
     """Whether it stays loaded all the same."""
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    placement: Literal["local", "ray"] = "local"
+    """Where its replicas run: on this machine, or on the nodes of a Ray cluster."""
+    num_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs that Ray sets aside for a replica; None: see `ray_gpus`."""
     routing: Routing = Routing.LEAST_TOKENS
     """How the replica of a request is chosen."""
 
@@ -145,6 +149,7 @@ class Deployment(BaseModel):
             yield "path", "where is the model?"
         yield from self._external_complaints()
         yield from self._gpu_complaints()
+        yield from self._ray_complaints()
         yield from self._rope_complaints()
         yield from self._flag_complaints(known)
         if self.replicas > 1 and self.port is not None:
@@ -172,6 +177,22 @@ class Deployment(BaseModel):
             yield "tensor_parallel_size", f"is {size}, but gpus names {len(self.gpus)}"
         if self.gpus and "CUDA_VISIBLE_DEVICES" in self.environment:
             yield "environment.CUDA_VISIBLE_DEVICES", "is what gpus says already"
+
+    def _ray_complaints(self) -> Iterator[tuple[str, str]]:
+        if self.placement != "ray":
+            if self.num_gpus is not None:
+                yield "num_gpus", "is for `placement: ray`; here `gpus` names them"
+            return
+        if self.gpus:
+            yield "gpus", "Ray chooses the GPUs; `num_gpus` says how many"
+        if "CUDA_VISIBLE_DEVICES" in self.environment:
+            yield "environment.CUDA_VISIBLE_DEVICES", "is what Ray says"
+        if "host" in self.model_fields_set:
+            yield "host", "an engine listens on the address of the node that Ray chooses"
+        if self.ray_gpus > 1 and self.ray_gpus % 1:
+            yield "num_gpus", "above 1 it must be a whole number"
+        if self.ray_gpus < (self.tensor_parallel_size or 0):
+            yield "num_gpus", f"is less than tensor_parallel_size, {self.tensor_parallel_size}"
 
     def _rope_complaints(self) -> Iterator[tuple[str, str]]:
         scaling = self.rope_scaling
@@ -204,6 +225,19 @@ class Deployment(BaseModel):
         """Every name by which the model is found, as written: a path is an alias by itself."""
         names = (self.model, *self.aliases, *((self.path,) if self.path is not None else ()))
         return tuple(dict.fromkeys(names))
+
+    @property
+    def ray_gpus(self) -> float:
+        """GPUs that Ray sets aside for a replica.
+
+        Where it is not said: of vLLM as many as it computes on, of llama.cpp as many as `tensor_split` has shares, or
+        one where layers are put on a GPU.
+        """
+        if self.num_gpus is not None:
+            return self.num_gpus
+        if self.engine is Engine.VLLM:
+            return self.tensor_parallel_size or 1
+        return len(self.tensor_split) or (1 if self.n_gpu_layers else 0)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -291,6 +325,8 @@ def _gpus_overcommitted(deployments: Sequence[Deployment]) -> Iterator[Deploymen
 
 def _missing_files(deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
     for i, deployment in enumerate(deployments):
+        if deployment.placement == "ray":  # what is on the nodes cannot be seen from here
+            continue
         if deployment.path is not None and not Path(deployment.path).exists():
             yield DeploymentInvalid(f"deployments[{i}].path", f"there is no {deployment.path}")
         program = {

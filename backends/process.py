@@ -147,11 +147,7 @@ class Process:
 
     def tail(self, lines: int = 20) -> tuple[str, ...]:
         """Return the last *lines* of the log, as far as they lie in its last 64 KiB."""
-        if not self.log.exists():
-            return ()
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-            return tuple(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        return last_lines(self.log, lines)
 
     async def _own(self) -> None:
         try:
@@ -223,6 +219,15 @@ class Process:
             while time.monotonic() < deadline and any(one.runs() for one in found):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def last_lines(log: Path, lines: int) -> tuple[str, ...]:
+    """Return the last *lines* of a log, as far as they lie in its last 64 KiB; none where there is no log."""
+    if not log.exists():
+        return ()
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        return tuple(file.read().decode("utf-8", "replace").splitlines()[-lines:])
 
 
 def _signal_all(found: Iterable[Identity], number: signal.Signals) -> None:

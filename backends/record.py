@@ -17,6 +17,7 @@ class About(msgspec.Struct, frozen=True):
     replica: str = ""
     port: int = 0
     fingerprint: str = ""
+    host: str = "127.0.0.1"
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -14,8 +14,12 @@ from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.probe import MODELS_PATH, Probe, address, free_port, is_free, served_name
-from backends.process import LOG_BYTES, Outlive, Process
+from backends.launch import Launcher, Spot
+from backends.launch.local import Local
+from backends.launch.ray import OnRay
+from backends.launch.ray_client import Cluster
+from backends.probe import MODELS_PATH, Probe, address, served_name
+from backends.process import LOG_BYTES, Outlive
 from backends.record import About, fingerprint
 from backends.restart import BACK_OFF, Restarts
 from backends.traffic import NoTraffic, Traffic
@@ -48,7 +52,8 @@ class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
     *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *outlive*
-    and *log_bytes* are the process's; *traffic* tells what requests it has, and running ones get *drain_seconds*.
+    and *log_bytes* are the process's, *cluster* is where a deployment on Ray is placed; *traffic* tells what requests
+    it has, and running ones get *drain_seconds*.
     *clock*, *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests'
     sake.
     """
@@ -68,6 +73,7 @@ class Replica:
         log_bytes: int = LOG_BYTES,
         traffic: Traffic = NoTraffic(),  # noqa: B008 - it has no state
         drain_seconds: float = DRAIN_SECONDS,
+        cluster: Cluster | None = None,
     ) -> None:
         self.deployment = deployment
         self.id = f"{deployment.model}#{index}"
@@ -91,8 +97,7 @@ class Replica:
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port or 0)
-        grace = deployment.stop_grace_seconds
-        self.process = Process(run_dir / folder(self.id), grace, outlive=outlive, log_bytes=log_bytes)
+        self.process = _launcher(deployment, self.id, run_dir, cluster, outlive=outlive, log_bytes=log_bytes)
         self.looked = asyncio.Event()
         """Set once it is known whether an engine runs already: until then nobody should be told that none does."""
         self._task: asyncio.Task[None] | None = None
@@ -101,7 +106,7 @@ class Replica:
 
     def is_there(self) -> bool:
         """Return whether something runs before it was asked for: an external engine, or one that can be adopted."""
-        return self.deployment.engine is Engine.EXTERNAL or self.process.find() is not None
+        return self.deployment.engine is Engine.EXTERNAL or self.process.is_there()
 
     async def ensure_ready(self) -> None:
         """Return once the engine answers its health probe.
@@ -272,46 +277,42 @@ class Replica:
         """Take over the engine that an owner before this one has left, and wait until it is healthy.
 
         Return False where there is none: nothing then runs there. One that would now be started in another way is
-        ended, and so is one that does not get well. Raises OSError.
+        ended, and so is one that does not get well. Raises `StartFailed` and OSError.
         """
-        found = self.process.find()
-        if found is None or not await self.process.adopt(found):
+        left = await self.process.take_over()
+        if left is None:
             return False
-        if found.about.fingerprint != fingerprint(self._command(found.about.port)):
-            log.info(
-                "%s: the engine that runs (pid %d) was started in another way and is ended", self.id, found.engine.pid
-            )
+        if left.fingerprint != fingerprint(self._command(left.spot)):
+            log.info("%s: the engine that runs (%s) was started in another way and is ended", self.id, left.name)
             return False
-        self.address = address(self.deployment, found.about.port)
+        self.address = address(self._at(left.spot), left.spot.port)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.deployment.start_timeout_seconds):
                 if await self._end_or(self._until_healthy()) is None:
-                    log.info("%s: adopted the engine that runs (pid %d)", self.id, found.engine.pid)
+                    log.info("%s: adopted the engine that runs (%s)", self.id, left.name)
                     return True
-        log.warning("%s: the engine that runs (pid %d) does not get well and is ended", self.id, found.engine.pid)
+        log.warning("%s: the engine that runs (%s) does not get well and is ended", self.id, left.name)
         return False
 
     async def _start(self) -> None:
         """Start the engine and wait until it is healthy. Raises `StartFailed` and OSError."""
-        host, fixed = self.deployment.host, self.deployment.port
-        if fixed is not None:
-            await self._until_free(host, fixed)
+        fixed = self.deployment.port
         for _ in range(PORT_TRIES):
-            port = fixed or free_port(host)
-            ended = await self._end_on(port)
+            spot = await self.process.place(self.deployment.host, fixed, self.port_seconds)
+            ended = await self._end_on(spot)
             if ended is None:
                 return
-            if fixed is not None or is_free(host, port):
+            if fixed is not None or not await self.process.is_taken(spot):
                 break
-            log.warning("%s: port %d was taken by another process before the engine had it", self.id, port)
+            log.warning("%s: port %d was taken by another process before the engine had it", self.id, spot.port)
             await self.process.stop()
         raise StartFailed(f"the engine ended with {ended} while it started")
 
-    async def _end_on(self, port: int) -> int | None:
-        """Start the engine on *port*; return None once it is healthy, else its exit status. Raises `StartFailed`."""
-        self.address = address(self.deployment, port)
-        command = self._command(port)
-        await self.process.start(command, about=About(self.id, port, fingerprint(command)))
+    async def _end_on(self, spot: Spot) -> int | None:
+        """Start the engine there; return None once it is healthy, else its exit status. Raises `StartFailed`."""
+        self.address = address(self._at(spot), spot.port)
+        command = self._command(spot)
+        await self.process.start(command, about=About(self.id, spot.port, fingerprint(command), spot.host))
         seconds = self.deployment.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -319,24 +320,15 @@ class Replica:
         except TimeoutError:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
 
-    def _command(self, port: int) -> Command:
+    def _command(self, spot: Spot) -> Command:
         """Return how its engine is started. An external one is not."""
         if self.family.command is None:
             raise StartFailed("nothing is started for it")
-        return self.family.command(self.deployment, port)
+        return self.family.command(self._at(spot), spot.port)
 
-    async def _until_free(self, host: str, port: int) -> None:
-        """Wait for a port that an engine before this one may still have. Raises `StartFailed`."""
-        if is_free(host, port):
-            return
-        taken = f"port {port} of {host} is taken by another process"
-        log.warning("%s: %s; waiting %g s for it", self.id, taken, self.port_seconds)
-        try:
-            async with asyncio.timeout(self.port_seconds):
-                while not is_free(host, port):  # noqa: ASYNC110 - the kernel sends no event
-                    await asyncio.sleep(self.poll_seconds[0])
-        except TimeoutError:  # whoever listens there would be taken for the engine
-            raise StartFailed(taken) from None
+    def _at(self, spot: Spot) -> Deployment:
+        """Return the deployment as it is there: it listens on that address."""
+        return self.deployment.model_copy(update={"host": spot.host})
 
     async def _until_lost(self) -> str:
         """Return why the replica is not ready any more: its process ended, it missed its probes, or it has stalled."""
@@ -388,3 +380,14 @@ class Replica:
         self.served_name = name
         self._set(ReplicaState.READY)
         return None
+
+
+def _launcher(  # noqa: PLR0913 - what each kind is told
+    deployment: Deployment, id_: str, run_dir: Path, cluster: Cluster | None, *, outlive: Outlive | None, log_bytes: int
+) -> Launcher:
+    own = run_dir / folder(id_)
+    if deployment.placement == "local":
+        return Local(own, deployment.stop_grace_seconds, outlive=outlive, log_bytes=log_bytes)
+    if cluster is None:
+        raise ValueError(f"{id_} has no Ray cluster")
+    return OnRay(own, deployment, id_, cluster, outlive=outlive, log_bytes=log_bytes)

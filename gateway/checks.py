@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from backends.deployment import Deployment, Engine
 from backends.deployment import check as check_deployments
-from gateway import embedded
+from gateway import embedded, ray
 from gateway.settings import Settings
 
 
@@ -23,6 +23,7 @@ def problems(settings: Settings) -> list[str]:
         *_database(settings.database_url),
         *(str(problem) for problem in check_deployments(deployments)),
         *_ports(settings, deployments),
+        *ray.problems(settings, deployments),
     ]
 
 
@@ -75,5 +76,6 @@ def _database(url: str | None) -> Iterator[str]:
 def _ports(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[str]:
     own = {settings.port: "port", settings.admin_port: "admin_port"}
     for i, deployment in enumerate(deployments):
-        if deployment.engine is not Engine.EXTERNAL and deployment.port in own:
+        elsewhere = deployment.engine is Engine.EXTERNAL or deployment.placement == "ray"
+        if not elsewhere and deployment.port in own:
             yield f"deployments[{i}].port: {deployment.port} is the gateway's own `{own[deployment.port]}`"

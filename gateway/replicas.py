@@ -19,6 +19,7 @@ from backends.replica import Replica, folder
 from backends.traffic import Reports
 from gateway import banner
 from gateway.demand import Demand
+from gateway.ray import cluster
 from gateway.reports import heard, reports_path
 from gateway.settings import Settings
 from gateway.state import board
@@ -49,6 +50,7 @@ class Replicas:
         self.desk = reports_path(settings.data_dir)
         self.demand = Demand(lambda: self.replicas, self.reports)
         self.drain_seconds = settings.timeouts.drain_seconds
+        self.cluster = cluster(settings, deployments, self.folder)
         outlive = Outlive(self.house.path, settings.engines.orphan_seconds) if self.leaves_engines else None
         self.replicas = [
             Replica(
@@ -60,6 +62,7 @@ class Replicas:
                 log_bytes=settings.engines.log_bytes,
                 traffic=self.reports,
                 drain_seconds=self.drain_seconds,
+                cluster=self.cluster,
             )
             for deployment in deployments
             for index in range(deployment.replicas)
@@ -80,6 +83,8 @@ class Replicas:
             async with heard(self.desk, self.reports), self._looked_after():
                 yield
         finally:
+            if self.cluster is not None:
+                await self.cluster.close()
             self.house.release()
 
     @contextlib.asynccontextmanager

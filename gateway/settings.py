@@ -129,6 +129,21 @@ class Engines(BaseModel):
         return self.outlive == "restart" and number != signal.SIGINT
 
 
+class Ray(BaseModel):
+    """The Ray cluster on whose nodes deployments with `placement: ray` run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: Annotated[str, Field(min_length=1)] = "auto"
+    """As `ray.init` takes it: ``auto`` where this machine is a node itself, ``HOST:6379``, or ``ray://HOST:10001``."""
+    namespace: Annotated[str, Field(min_length=1)] = "safety-gateway"
+    """Where the actors have their names. Each gateway needs one of its own."""
+    python: str | None = None
+    """An interpreter that has Ray, with the cluster's versions of both; None: the gateway's own."""
+    place_seconds: Seconds = 300
+    """For a replica to get a node: one that is busy may end, or the autoscaler may bring one."""
+
+
 class Keywords(BaseModel):
     """The keyword library."""
 
@@ -203,6 +218,7 @@ class Settings(BaseSettings):
     timeouts: Timeouts = Timeouts()
     queue: Queue = Queue()
     engines: Engines = Engines()
+    ray: Ray = Ray()
     labels: Labels = Labels()
     strikes: Strikes = Strikes()
     keywords: Keywords = Keywords()

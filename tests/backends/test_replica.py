@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from backends import replica as replicas
 from backends.deployment import Deployment, Engine
 from backends.endpoint import ReplicaState
 from backends.engines.family import Command
 from backends.errors import StartFailed
+from backends.launch import local
 from backends.probe import free_port
 from backends.process import Outlive
 from backends.record import About
@@ -535,6 +535,6 @@ async def test_a_port_that_somebody_else_takes_is_given_up(make: Make, monkeypat
         quicker.listen()
         taken = quicker.getsockname()[1]
         ports = iter([taken])
-        monkeypatch.setattr(replicas, "free_port", lambda host: next(ports, None) or free_port(host))
+        monkeypatch.setattr(local, "free_port", lambda host: next(ports, None) or free_port(host))
         await replica.ensure_ready()
         assert replica.endpoint().port != taken

@@ -1,0 +1,181 @@
+"""The owner's end of the process that speaks with a Ray cluster; see `ray_agent`."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backends import shim
+from backends.launch import ray_agent
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 60.0
+"""For the agent to find the cluster; `ray.init` itself gives up before."""
+MARGIN_SECONDS = 15.0
+"""Beside what a request may take: an agent that has not answered then hangs, and is ended."""
+PAUSE_SECONDS = 2.0
+"""Between two attempts to find the cluster."""
+LONGEST_LINE = 4 * 1024 * 1024
+
+
+class RayTrouble(OSError):
+    """The cluster, or what speaks with it, does not answer. It may yet."""
+
+
+class Gone(RayTrouble):
+    """The actor has ended, or its node has."""
+
+
+class NoPlace(RayTrouble):
+    """No node has what is needed."""
+
+
+class Absent(RayTrouble):
+    """There is no such actor."""
+
+
+KINDS: dict[str, type[RayTrouble]] = {"lost": Gone, "no_place": NoPlace, "absent": Absent}
+
+
+class Where(NamedTuple):
+    """Which cluster, and how it is spoken with."""
+
+    address: str
+    """As `ray.init` takes it."""
+    namespace: str
+    python: str = sys.executable
+    """An interpreter that has Ray."""
+
+
+class Cluster:
+    """A Ray cluster. Its agent is started with the first question, and again when it has ended.
+
+    *owner* names whoever asks: an engine that another one holds is not taken. Belongs to one event loop.
+    """
+
+    def __init__(self, where: Where, owner: str, place_seconds: float) -> None:
+        self.where = where
+        self.owner = owner
+        self.place_seconds = place_seconds
+        self._agent: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count(1)
+        self._connecting = asyncio.Lock()
+        self._not_before = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the agent; None: none runs."""
+        return self._agent.pid if self._agent is not None else None
+
+    async def call(self, name: str, method: str, *arguments: Any) -> Any:
+        """Call *method* of the actor *name*. Raises `RayTrouble`."""
+        with_ = {"name": name, "method": method, "arguments": arguments}
+        return await self._ask("call", with_, ray_agent.CALL_SECONDS)
+
+    async def create(self, name: str, orphan_seconds: float, needs: dict[str, Any]) -> dict[str, Any]:
+        """Place an actor; return where it is. Raises `NoPlace` after `place_seconds`, and `RayTrouble`."""
+        with_ = {"name": name, "owner": self.owner, "orphan_seconds": orphan_seconds, "needs": needs}
+        answer: dict[str, Any] = await self._ask(
+            "create", {**with_, "seconds": self.place_seconds}, self.place_seconds + ray_agent.CALL_SECONDS
+        )
+        return answer
+
+    async def kill(self, name: str) -> None:
+        """End the actor *name*, if there is one. Raises `RayTrouble`."""
+        await self._ask("kill", {"name": name}, ray_agent.CALL_SECONDS)
+
+    async def close(self) -> None:
+        """End the agent; the actors go on."""
+        self._drop("it was closed")
+        if self._reading is not None:
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._agent is not None:
+            await self._agent.wait()
+            self._agent = None
+
+    async def _ask(self, what: str, with_: dict[str, Any], seconds: float) -> Any:
+        stdin = await self._connected()
+        number = next(self._numbers)
+        self._waiting[number] = answered = asyncio.get_running_loop().create_future()
+        try:
+            stdin.write(json.dumps({"id": number, "do": what, "with": with_}).encode() + b"\n")
+            async with asyncio.timeout(seconds + MARGIN_SECONDS):
+                answer = await answered
+        except TimeoutError:
+            self._drop(f"nothing was heard for {seconds + MARGIN_SECONDS:g} s")
+            raise RayTrouble("Ray's client hangs") from None
+        finally:
+            self._waiting.pop(number, None)
+        return _value(answer)
+
+    async def _connected(self) -> asyncio.StreamWriter:
+        """Return where requests are written, once the agent has found the cluster."""
+        async with self._connecting:
+            if self._agent is None or self._agent.returncode is not None or self._agent.stdin is None:
+                await self._connect()
+            assert self._agent is not None and self._agent.stdin is not None  # noqa: S101, PT018 - for the types
+            return self._agent.stdin
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._not_before - loop.time())
+        self._not_before = loop.time() + PAUSE_SECONDS
+        address, namespace, python = self.where
+        argv = (python, "-I", ray_agent.__file__, "--address", address, "--namespace", namespace)
+        agent = await asyncio.create_subprocess_exec(
+            *(*argv, "--shim", str(Path(shim.__file__))),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+            start_new_session=True,  # Ctrl-C is for the owner, who still has engines to end
+        )
+        assert agent.stdout is not None  # noqa: S101 - for the types
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                first = await agent.stdout.readline()
+            version = _value(json.loads(first or b'{"error": "other", "why": "its client ends at once"}'))
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                agent.kill()
+            await agent.wait()
+            if isinstance(error, TimeoutError):
+                raise RayTrouble(f"no Ray cluster answers at {address}") from None
+            raise
+        log.info("connected to the Ray cluster at %s (Ray %s)", address, version)
+        self._agent = agent
+        self._reading = asyncio.create_task(self._read(agent, agent.stdout))
+
+    async def _read(self, agent: asyncio.subprocess.Process, answers: asyncio.StreamReader) -> None:
+        """Hand out the answers until the agent ends."""
+        while line := await answers.readline():
+            answer = json.loads(line)
+            waiting = self._waiting.get(answer["id"])
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+        await agent.wait()
+        if self._waiting:
+            log.warning("Ray's client has ended with %d", agent.returncode)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result({"error": "other", "why": "Ray's client has ended"})
+
+    def _drop(self, why: str) -> None:
+        """End the agent, so that the next question starts another."""
+        if self._agent is not None and self._agent.returncode is None:
+            log.info("Ray's client is ended: %s", why)
+            with contextlib.suppress(ProcessLookupError):
+                self._agent.kill()
+
+
+def _value(answer: dict[str, Any]) -> Any:
+    """Return what the agent answered. Raises `RayTrouble`."""
+    if "error" in answer:
+        raise KINDS.get(answer["error"], RayTrouble)(answer["why"])
+    return answer["value"]
