@@ -48,5 +48,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
     tasks: tuple[str, ...] = ()
     """What it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known."""
+    drain: str = ""
+    """Names the drain that is under way, which a worker says back once it has nothing there; none: ``""``."""
     created: int = 0
     """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""

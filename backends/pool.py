@@ -63,6 +63,8 @@ class Pool:
         self.models: dict[str, tuple[Endpoint, ...]] = {}
         self._model_of: dict[str, str] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
+        self._gone: set[str] = set()
+        """Drains under way that this worker has let go of."""
 
     @property
     def in_flight(self) -> dict[str, int]:
@@ -83,6 +85,7 @@ class Pool:
             for name in (endpoint.model, *endpoint.aliases):
                 for spelling in spellings(name):
                     names.setdefault(spelling, endpoint.model)
+        self._gone &= {endpoint.drain for replicas in models.values() for endpoint in replicas}
         self.models = {model: tuple(replicas) for model, replicas in models.items()}
         self._model_of = names
         self._heads = {}
@@ -122,6 +125,21 @@ class Pool:
             connect_seconds=self.connect_seconds,
             heads=self.request_head,
         )
+
+    def let_go(self, replica: str) -> bool:
+        """Return whether nothing of this worker runs at *replica*, and nobody waits who could go nowhere else.
+
+        From then on nothing of it comes there any more, until the drain of the replica is over.
+        """
+        load = self.loads.get(replica)
+        line = self.lines.get(load.endpoint.model) if load is not None else None
+        if load is None or line is None:
+            return True
+        if load.requests or (line.queue and not line.ready):
+            return False
+        self._gone.add(load.endpoint.drain)
+        line.leaving = [one for one in line.leaving if one is not load]
+        return True
 
     def request_head(self, endpoint: Endpoint, path: str) -> bytes:
         """Return request line and headers for *path* on *endpoint*; made once for each."""
@@ -167,6 +185,7 @@ class Pool:
         if line is None:
             line = self.lines[model] = Line(model, FairQueue(*self.waiting), self.upstream.loop)
         line.ready = [self.loads[one.replica] for one in replicas if one.state is ReplicaState.READY]
+        line.leaving = [self.loads[one.replica] for one in replicas if one.drain and one.drain not in self._gone]
         line.states = ", ".join(sorted({one.state.value for one in replicas}))
         line.policy = POLICIES[Routing(replicas[0].routing)]
         line.serve()

@@ -73,7 +73,14 @@ def _database(url: str | None) -> Iterator[str]:
 
 
 def _ports(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[str]:
-    own = {settings.port: "port", settings.admin_port: "admin_port"}
     for i, deployment in enumerate(deployments):
-        if deployment.engine is not Engine.EXTERNAL and deployment.port in own:
-            yield f"deployments[{i}].port: {deployment.port} is the gateway's own `{own[deployment.port]}`"
+        if (complaint := own_port(settings, deployment)) is not None:
+            yield f"deployments[{i}].port: {complaint}"
+
+
+def own_port(settings: Settings, deployment: Deployment) -> str | None:
+    """Return a complaint where the engine would listen on a port of the gateway."""
+    own = {settings.port: "port", settings.admin_port: "admin_port"}
+    if deployment.engine is Engine.EXTERNAL or deployment.port not in own:
+        return None
+    return f"{deployment.port} is the gateway's own `{own[deployment.port]}`"

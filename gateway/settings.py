@@ -5,6 +5,7 @@
 """
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -159,6 +160,10 @@ class Settings(BaseSettings):
 
     config: Path | None = None
     """The YAML file (environment only)."""
+    node: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s{}]+$")] = Field(
+        default_factory=socket.gethostname
+    )
+    """This machine among those that share a state server and a database; none: its host name."""
     data_dir: Path = Path("data")
     """State, logs and sockets; made with mode 0700."""
     host: str = "0.0.0.0"  # noqa: S104 - Dify is on another machine; every request needs a key
