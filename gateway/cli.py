@@ -1,4 +1,7 @@
-"""The command line: `gateway serve | check | keys … | admins … | keywords … | people … | strikes … | audit …`."""
+"""The command line.
+
+`gateway serve | check | reload | keys … | admins … | keywords … | people … | strikes … | audit … | backends …`.
+"""
 
 import argparse
 import json
@@ -7,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_strikes
+from gateway import cli_admins, cli_audit, cli_backends, cli_keys, cli_keywords, cli_people, cli_record, cli_strikes
 from gateway.audit.errors import AuditUnavailable
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
@@ -34,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_people.add_parser(commands)
     cli_strikes.add_parser(commands)
     cli_audit.add_parser(commands)
+    cli_backends.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         status = cli_record.run(arguments)

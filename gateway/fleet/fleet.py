@@ -120,18 +120,20 @@ class Fleet:
     def _begin(self, deployment: Deployment, rivals: Sequence[Group]) -> None:
         """Have a deployment run once *rivals* have gone; one that runs in another way goes first, as a whole."""
         group = self._groups.get(deployment.model)
-        if group is not None and group.leaving:
-            group.start()
-            group.change(deployment)
-            return
-        stopped = group is not None and group.goal is Goal.STOP
+        runs = group is None or group.leaving or group.goal is Goal.RUN
         if group is None:
             folder = self.data_dir / "engines"
             group = self._groups[deployment.model] = Group(deployment, folder, self.drains, self.changed.set)
+        elif group.leaving and not needs_restart(group.deployment, deployment):
+            group.start()
+            group.change(deployment)
+            return
         else:
+            group.leaving = False
             group.drain()
             group.change(deployment)
-        if not stopped:
+        if runs:
+            group.waiting = True
             self._do(_start_after(group, [group, *rivals]))
 
     def _dismiss(self, group: Group, seconds: float | None) -> None:
@@ -167,4 +169,5 @@ def _rivals(deployment: Deployment, ending: Iterable[Group]) -> list[Group]:
 
 async def _start_after(group: Group, leaving: Iterable[Group]) -> None:
     await asyncio.gather(*(other.gone() for other in leaving))
-    group.start()
+    if group.waiting:  # it may have been stopped meanwhile
+        group.start()

@@ -40,6 +40,8 @@ class Group:
         self.goal = Goal.STOP
         self.leaving = False
         """Whether it is to be gone for good."""
+        self.waiting = False
+        """Whether it starts once others have gone."""
         self.trouble: str | None = None
         """Why a change was not carried out to its end."""
         self._members: dict[int, Member] = {}
@@ -58,6 +60,11 @@ class Group:
         """The best state of its replicas."""
         return min((member.state for member in self._members.values()), key=ORDER.index, default=ReplicaState.STOPPED)
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing that was ordered is under way."""
+        return not self.waiting and not self._work and all(member.settled for member in self._members.values())
+
     def member(self, index: int) -> Member:
         """Return one replica. Raises `UnknownReplica`."""
         if index not in self._members:
@@ -66,20 +73,20 @@ class Group:
 
     def start(self) -> None:
         """Have every replica run."""
-        self.goal, self.leaving = Goal.RUN, False
+        self.goal, self.leaving, self.waiting = Goal.RUN, False, False
         for member in self._wanted():
             member.start()
 
     def stop(self) -> None:
         """Have every replica gone now; running answers break off."""
-        self.goal = Goal.STOP
+        self.goal, self.waiting = Goal.STOP, False
         self._end_roll()
         for member in self.members:
             member.stop()
 
     def drain(self, seconds: float | None = None) -> None:
         """Have every replica gone once its last answer has ended, or after *seconds*."""
-        self.goal = Goal.STOP
+        self.goal, self.waiting = Goal.STOP, False
         self._end_roll()
         for member in self.members:
             member.drain(seconds)

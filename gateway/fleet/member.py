@@ -106,6 +106,11 @@ class Member:
         self.deployment = self.replica.deployment = deployment
         self.on_change()
 
+    @property
+    def settled(self) -> bool:
+        """Whether the newest order is carried out."""
+        return self._idle.is_set()
+
     async def reached(self) -> ReplicaState:
         """Return the state once the newest order is carried out: ready or failed, or stopped."""
         await self._idle.wait()
