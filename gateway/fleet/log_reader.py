@@ -74,6 +74,6 @@ def _events(lines: bytes, offset: int) -> list[bytes]:
     events = []
     for line in lines.splitlines(keepends=True):
         offset += len(line)
-        text = line.rstrip(b"\r\n").replace(b"\r", b" ")  # a carriage return would end the field
-        events.append(b"id: %d\ndata: %b\n\n" % (offset, text))
+        text = line.rstrip(b"\r\n").decode("utf-8", "replace")
+        events.append(f"id: {offset}\ndata: {text}\n\n".encode())
     return events
