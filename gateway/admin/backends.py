@@ -119,7 +119,7 @@ async def show(request: Request, deployment_id: str) -> dict[str, Any]:
 
     The ends of logs are there for moderators: an engine may write people's words.
     """
-    return await view.details(deployments(request), deployment_id, logs=request.state.role.may(Role.MODERATOR))
+    return await view.details(deployments(request), deployment_id, logs=Role(request.state.role).may(Role.MODERATOR))
 
 
 @router.patch("/backends/{deployment_id}", status_code=ACCEPTED, openapi_extra=_schema(every=False))

@@ -1,6 +1,7 @@
 """A machine: its fleet, over a real Valkey, and a worker that follows it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,10 @@ class Machine:
         await eventually(lambda: all(group.settled for group in self.fleet.groups))
 
 
-@pytest.fixture
-async def machine(redis: "Redis", tmp_path: Path) -> AsyncIterator[Machine]:
-    made = Machine(redis, tmp_path)
+@contextlib.asynccontextmanager
+async def running_machine(redis: "Redis", folder: Path) -> AsyncIterator[Machine]:
+    """A machine within the block; all of its engines have ended behind it."""
+    made = Machine(redis, folder)
     await made.follower.start()
     async with running(asyncio.create_task(made.letting.run())), made.fleet.running():
         yield made
@@ -79,3 +81,9 @@ async def machine(redis: "Redis", tmp_path: Path) -> AsyncIterator[Machine]:
     made.pool.upstream.close()
     left = [member.replica for group in made.fleet.groups for member in group.members]
     assert {replica.state for replica in left} <= {ReplicaState.STOPPED}
+
+
+@pytest.fixture
+async def machine(redis: "Redis", tmp_path: Path) -> AsyncIterator[Machine]:
+    async with running_machine(redis, tmp_path) as made:
+        yield made
