@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from backends import preflight
 from backends.deployment import Deployment, Engine
-from backends.deployment import check as check_deployments
+from backends.errors import DeploymentInvalid
 from gateway import embedded
 from gateway.settings import Settings
 
@@ -21,9 +22,22 @@ def problems(settings: Settings) -> list[str]:
         *_hosts(settings),
         *_data_dir(settings.data_dir.absolute()),
         *_database(settings.database_url),
-        *(str(problem) for problem in check_deployments(deployments)),
-        *_ports(settings, deployments),
+        *map(str, of_deployments(settings, deployments)[0]),
     ]
+
+
+def of_deployments(settings: Settings, deployments: Sequence[Deployment]) -> tuple[list[DeploymentInvalid], str | None]:
+    """Return what is wrong with *deployments* on this machine, and a remark on what could not be looked at.
+
+    May ask nvidia-smi, which takes seconds: not for an event loop.
+    """
+    machine = preflight.look(deployments, run_dir(settings), settings.gpus)
+    return [*preflight.examine(deployments, machine), *_ports(settings, deployments)], machine.remark
+
+
+def run_dir(settings: Settings) -> Path:
+    """Return where the engines' folders lie."""
+    return settings.data_dir.absolute() / "engines"
 
 
 def cannot_listen(host: str, port: int, setting: str = "") -> str | None:
@@ -72,8 +86,8 @@ def _database(url: str | None) -> Iterator[str]:
         yield f"database_url: there is no folder {folder}"
 
 
-def _ports(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[str]:
+def _ports(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
     own = {settings.port: "port", settings.admin_port: "admin_port"}
     for i, deployment in enumerate(deployments):
-        if deployment.engine is not Engine.EXTERNAL and deployment.port in own:
-            yield f"deployments[{i}].port: {deployment.port} is the gateway's own `{own[deployment.port]}`"
+        for port in own.keys() & deployment.ports if deployment.engine is not Engine.EXTERNAL else ():
+            yield DeploymentInvalid(f"deployments[{i}].port", f"{port} is the gateway's own `{own[port]}`")

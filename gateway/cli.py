@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | keys … | admins … | keywords … | people … | strikes … | audit …`."""
+"""The command line: `gateway serve | check | backends … | chat …`, and a command for each kind of record."""
 
 import argparse
 import json
@@ -7,7 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_strikes
+from gateway import (
+    cli_admins,
+    cli_audit,
+    cli_chat,
+    cli_keys,
+    cli_keywords,
+    cli_people,
+    cli_plan,
+    cli_record,
+    cli_strikes,
+)
 from gateway.audit.errors import AuditUnavailable
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
@@ -28,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     checker = commands.add_parser("check", help="check the settings without starting anything")
     checker.add_argument("--json", action="store_true", help="print JSON")
     checker.set_defaults(run=_check)
+    cli_plan.add_parser(commands)
+    cli_chat.add_parser(commands)
     cli_keys.add_parser(commands)
     cli_admins.add_parser(commands)
     cli_keywords.add_parser(commands)

@@ -59,6 +59,12 @@ def _python_command(deployment: Deployment, port: int, index: int = 0) -> Comman
     return Command((*argv, *deployment.extra_args), cuda(deployment, index))
 
 
+def conversation_command(program: str, path: str, n_gpu_layers: int | None = None) -> Command:
+    """Return the documented command line of a conversation in the terminal by *program*, llama-cli."""
+    layers = () if n_gpu_layers is None else ("--n-gpu-layers", str(n_gpu_layers))
+    return Command((program, "-m", path, "-cnv", *layers))
+
+
 def _served_name(deployment: Deployment) -> str:
     return deployment.model
 
