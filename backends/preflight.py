@@ -9,7 +9,7 @@ from backends import gpus, listeners, memory
 from backends.deployment import Deployment, Engine, check
 from backends.errors import DeploymentInvalid
 from backends.gpus import DeclaredGpu, Gpu, GpusUnknown, Usage
-from backends.probe import is_free
+from backends.ports import is_free
 
 MOST_RANK = 16
 """vLLM's own default of --max-lora-rank."""

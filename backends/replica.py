@@ -11,7 +11,8 @@ from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
 from backends.errors import StartFailed
-from backends.probe import MODELS_PATH, Probe, address, free_port, is_free, served_name
+from backends.ports import free_port, is_free
+from backends.probe import MODELS_PATH, Probe, address, served_name
 from backends.process import Process
 from backends.restart import BACK_OFF, Restarts
 

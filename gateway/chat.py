@@ -112,7 +112,7 @@ class Conversation:
             with self.client.stream("POST", "chat/completions", json=self._body()) as response:
                 if response.status_code != 200:
                     raise ChatFailed(_refusal(response.status_code, response.read()))
-                for data in response.iter_raw():
+                for data in response.iter_bytes():
                     for payload in splitter.feed(data):
                         if payload == DONE:
                             return
@@ -120,7 +120,7 @@ class Conversation:
         except httpx.ConnectError as error:
             raise ChatFailed(f"no gateway answers at {self.client.base_url}: {error}") from None
         except (httpx.HTTPError, EngineBroken) as error:
-            raise ChatFailed(f"the answer broke off: {error or type(error).__name__}") from None
+            raise ChatFailed(f"the answer broke off: {str(error) or type(error).__name__}") from None
         raise ChatFailed("the answer broke off before its end")
 
 

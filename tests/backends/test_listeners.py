@@ -11,7 +11,7 @@ import pytest
 
 from backends.engines.family import Command
 from backends.listeners import exists, is_ours, listening, ours, parent_of, stranger_on
-from backends.probe import free_port, is_free
+from backends.ports import free_port, is_free
 from backends.process import Process
 
 TABLE = """\

@@ -18,7 +18,7 @@ from backends.deployment import Deployment, Engine
 from backends.endpoint import ReplicaState
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.probe import free_port
+from backends.ports import free_port
 from backends.replica import Replica
 from tests import tiny_gguf
 from tests.backends.running import alive, children, eventually
