@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backends.deployment import VLLM_SHARE, Deployment, Engine
-from backends.errors import DeploymentInvalid
 from backends.gpus import MIB_PER_GIB, Gpu
 
 _MIB = 1024 * 1024
@@ -88,8 +87,8 @@ def _shares(deployment: Deployment, count: int) -> list[float]:
 
 def over_committed(
     wanted: Sequence[Demand], gpus: Mapping[int, Gpu], ours: Mapping[int, float | None]
-) -> Iterator[tuple[int, str]]:
-    """Yield deployment and complaint for each GPU that cannot hold what is wanted of it.
+) -> Iterator[tuple[int, str, bool]]:
+    """Yield deployment, complaint, and whether it may pass, for each GPU that cannot hold what is wanted of it.
 
     *ours*: MiB that our own running engines have of a GPU, which will not come on top; None: that is not known, so its
     free memory says nothing. The complaint goes to the first deployment for which there is no room.
@@ -102,11 +101,11 @@ def over_committed(
         for demand in (demand for demand in wanted if demand.gpu == gpu):
             sum_mib += demand.mib
             if there.total_mib is not None and sum_mib > there.total_mib + _SLACK_MIB:
-                yield demand.deployment, f"{_whose(gpu, wanted)}, and it has {_gib(there.total_mib)} GiB"
+                yield demand.deployment, f"{_whose(gpu, wanted)}, and it has {_gib(there.total_mib)} GiB", False
                 break
             if free is not None and sum_mib > free + _SLACK_MIB:
                 others = "other programs have the rest" if there.total_mib is not None else "others have some"
-                yield demand.deployment, f"{_whose(gpu, wanted)}, and {_gib(free)} GiB are free: {others}"
+                yield demand.deployment, f"{_whose(gpu, wanted)}, and {_gib(free)} GiB are free: {others}", True
                 break
 
 
@@ -119,14 +118,11 @@ def _whose(gpu: int, wanted: Sequence[Demand]) -> str:
     return f"of GPU {gpu} {_gib(sum(by_deployment.values()))} GiB are wanted ({parts})"
 
 
-def complaint(deployments: Sequence[Deployment], i: int, text: str) -> DeploymentInvalid:
-    """Return *text* with the key of the setting that decides how much deployment *i* takes."""
-    deployment = deployments[i]
+def decisive(deployment: Deployment) -> str:
+    """Return the setting that decides how much *deployment* takes of a GPU."""
     if deployment.engine is Engine.VLLM:
-        field = "gpu_memory_utilization"
-    else:
-        field = "n_gpu_layers" if deployment.n_gpu_layers is not None else "gpus"
-    return DeploymentInvalid(f"deployments[{i}].{field}", text)
+        return "gpu_memory_utilization"
+    return "n_gpu_layers" if deployment.n_gpu_layers is not None else "gpus"
 
 
 def _gib(mib: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends import gpus, listeners, memory
 from backends.deployment import Deployment, Engine, check
-from backends.errors import DeploymentInvalid
+from backends.errors import DeploymentInvalid, NotNow
 from backends.gpus import DeclaredGpu, Gpu, GpusUnknown, Usage
 from backends.ports import is_free
 
@@ -47,7 +47,10 @@ def look(deployments: Sequence[Deployment], run_dir: Path, declared: Sequence[De
 
 
 def examine(deployments: Sequence[Deployment], machine: Machine) -> list[DeploymentInvalid]:
-    """Return all that is wrong with *deployments* on *machine*, each with its settings key; see also `check`."""
+    """Return all that is wrong with *deployments* on *machine*, each with its settings key; see also `check`.
+
+    What somebody else has, and may give back, is `NotNow`.
+    """
     found = check(deployments)
     found += _hosts_and_ports(deployments, machine.run_dir)
     found += _adapters(deployments)
@@ -56,10 +59,10 @@ def examine(deployments: Sequence[Deployment], machine: Machine) -> list[Deploym
         found += _gpus_missing(deployments, there)
         said = {problem.key for problem in found}
         wanted = [demand for demand in memory.demands(deployments, there) if demand.gpu in there]
-        for i, text in memory.over_committed(wanted, there, machine.ours):
-            problem = memory.complaint(deployments, i, text)
-            if problem.key not in said:  # that shares are given away twice is said already
-                found.append(problem)
+        for i, text, passing in memory.over_committed(wanted, there, machine.ours):
+            key = f"deployments[{i}].{memory.decisive(deployments[i])}"
+            if key not in said:  # that shares are given away twice is said already
+                found.append((NotNow if passing else DeploymentInvalid)(key, text))
     return found
 
 
@@ -95,7 +98,7 @@ def _hosts_and_ports(deployments: Sequence[Deployment], run_dir: Path) -> Iterat
             continue
         for port in deployment.ports[: deployment.replicas]:
             if (stranger := listeners.stranger_on(deployment.host, port, run_dir)) is not None:
-                yield DeploymentInvalid(f"deployments[{i}].port", f"{port} is taken by {stranger}")
+                yield NotNow(f"deployments[{i}].port", f"{port} is taken by {stranger}")
 
 
 def _is_here(host: str) -> bool:

@@ -72,7 +72,8 @@ class Conversation:
     def say(self, text: str, write: Callable[[str], None]) -> Measured:
         """Say *text* and hand the answer to *write*, piece by piece; return how fast it came.
 
-        Ctrl-C cuts the answer, and what has come of it stays said. Raises `ChatFailed`; then nothing was said.
+        Ctrl-C cuts the answer, and what has come of it stays said; without a word of it neither does *text*.
+        Raises `ChatFailed`; then nothing was said.
         """
         asked = self.clock()
         times: list[float] = []
@@ -92,7 +93,10 @@ class Conversation:
         except ChatFailed:
             self.turns.pop()
             raise
-        self.turns.append({"role": "assistant", "content": "".join(said)})
+        if said:
+            self.turns.append({"role": "assistant", "content": "".join(said)})
+        else:  # an empty answer is nothing to go on from, and some templates refuse it
+            self.turns.pop()
         first, last = (times[0], times[-1]) if times else (self.clock() - asked,) * 2
         return Measured(tokens if tokens is not None else len(said), first, last, tokens is not None, cut)
 

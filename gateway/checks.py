@@ -6,24 +6,43 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from backends import preflight
 from backends.deployment import Deployment, Engine
-from backends.errors import DeploymentInvalid
+from backends.errors import DeploymentInvalid, NotNow
 from gateway import embedded
 from gateway.settings import Settings
 
 
+class Found(NamedTuple):
+    """What is wrong, each with its setting."""
+
+    wrong: list[str]
+    """With the settings: nothing can start."""
+    passing: list[str]
+    """With the machine, now: somebody else has a port or memory, and a replica cannot start until it is given back."""
+
+
 def problems(settings: Settings) -> list[str]:
     """Return what is wrong, each with its setting. Nothing is made or started."""
+    found = look(settings)
+    return [*found.wrong, *found.passing]
+
+
+def look(settings: Settings) -> Found:
+    """Return what is wrong, that with the machine of this moment apart. May ask nvidia-smi, which takes seconds."""
     deployments = settings.deployments if settings.deployments is not None else embedded.deployments()
-    return [
+    of_engines, _ = of_deployments(settings, deployments)
+    passing = [str(problem) for problem in of_engines if isinstance(problem, NotNow)]
+    wrong = [
         *_hosts(settings),
         *_data_dir(settings.data_dir.absolute()),
         *_database(settings.database_url),
-        *map(str, of_deployments(settings, deployments)[0]),
+        *(str(problem) for problem in of_engines if not isinstance(problem, NotNow)),
     ]
+    return Found(wrong, passing)
 
 
 def of_deployments(settings: Settings, deployments: Sequence[Deployment]) -> tuple[list[DeploymentInvalid], str | None]:

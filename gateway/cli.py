@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ from gateway import (
     cli_strikes,
 )
 from gateway.audit.errors import AuditUnavailable
+from gateway.checks import look
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
 from gateway.logs import configure
 from gateway.serve import EXIT_CONFIG, ServeFailed, serve
 from gateway.settings import SettingsInvalid, load
 from gateway.state.sql import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
 
 EXIT_PIPE = 141
 """What a shell says of a program whose reader has left (128 + SIGPIPE)."""
@@ -63,8 +67,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     del arguments
     configure()
     settings = load()
-    if problems := found_problems(settings):
-        raise SettingsInvalid("\n".join(problems))
+    found = look(settings)
+    if found.wrong:
+        raise SettingsInvalid("\n".join(found.wrong))
+    for problem in found.passing:  # the other models need not wait for it
+        log.warning("%s; its replicas will not start before it is free", problem)
     return serve(settings)
 
 

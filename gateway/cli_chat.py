@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -59,6 +60,8 @@ def converse(conversation: Conversation, *, interactive: bool) -> int:
 
     From a pipe each line is one turn, and the first that fails ends it with 1; at a terminal the person may try again.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a broken byte is no reason to end
     if interactive:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401, PLC0415 - arrow keys and a history for input()

@@ -107,7 +107,7 @@ def _examined(drafts: Sequence[Draft], written: dict[str, Any]) -> tuple[list[De
 
 def _renumbered(problem: DeploymentInvalid, numbers: Sequence[int]) -> DeploymentInvalid:
     number, _, field = problem.key.removeprefix("deployments[").partition("]")
-    return DeploymentInvalid(f"deployments[{numbers[int(number)]}]{field}", problem.message)
+    return type(problem)(f"deployments[{numbers[int(number)]}]{field}", problem.message)
 
 
 def _problem(index: int, line: str) -> DeploymentInvalid:

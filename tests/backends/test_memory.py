@@ -7,7 +7,7 @@ import pytest
 
 from backends.deployment import Deployment
 from backends.gpus import Gpu
-from backends.memory import Demand, complaint, demands, gpus_used, model_mib, over_committed
+from backends.memory import Demand, decisive, demands, gpus_used, model_mib, over_committed
 
 GPUS = {i: Gpu(i, 80_000.0, 79_000.0) for i in range(4)}
 
@@ -76,7 +76,13 @@ def test_a_gpu_that_does_not_tell_its_memory() -> None:
             [Demand(0, 0, 56_320), Demand(1, 0, 25_600)],
             80_000,
             {},
-            [(1, "of GPU 0 80.0 GiB are wanted (deployments[0] 55.0, deployments[1] 25.0), and it has 78.1 GiB")],
+            [
+                (
+                    1,
+                    "of GPU 0 80.0 GiB are wanted (deployments[0] 55.0, deployments[1] 25.0), and it has 78.1 GiB",
+                    False,
+                )
+            ],
         ),
         (
             [Demand(0, 0, 56_320)],
@@ -86,41 +92,42 @@ def test_a_gpu_that_does_not_tell_its_memory() -> None:
                 (
                     0,
                     "of GPU 0 55.0 GiB are wanted (deployments[0] 55.0), and 10.0 GiB are free: other programs have the rest",
+                    True,
                 )
             ],
         ),
         ([Demand(0, 0, 56_320)], 10_240, {0: 60_000.0}, []),
         ([Demand(0, 0, 56_320)], 10_240, {0: None}, []),
-        ([Demand(0, 0, 56_320)], 10_240, {1: 60_000.0}, [(0, "of GPU 0 55.0 GiB are wanted")]),
+        ([Demand(0, 0, 56_320)], 10_240, {1: 60_000.0}, [(0, "of GPU 0 55.0 GiB are wanted", True)]),
         ([Demand(0, 0, 56_320)], None, {}, []),
     ],
 )
 def test_what_does_not_fit(
-    wanted: list[Demand], free: float | None, ours: dict[int, float | None], found: list[tuple[int, str]]
+    wanted: list[Demand], free: float | None, ours: dict[int, float | None], found: list[tuple[int, str, bool]]
 ) -> None:
     """More than there is, or than is free beside strangers; what our own engines have already does not count twice."""
     said = list(over_committed(wanted, {0: Gpu(0, 80_000.0, free)}, ours))
-    assert [i for i, _ in found] == [i for i, _ in said]
-    assert all(text.startswith(begin) for (_, text), (_, begin) in zip(said, found, strict=True))
+    assert [(i, passing) for i, _, passing in found] == [(i, passing) for i, _, passing in said]
+    assert all(text.startswith(begin) for (_, text, _), (_, begin, _) in zip(said, found, strict=True))
 
 
 def test_each_gpu_is_complained_of_once() -> None:
     """The first deployment for which there is no room hears of it."""
     wanted = [Demand(i, gpu, 50_000) for gpu in (0, 1) for i in range(3)]
-    assert [1, 1] == [i for i, _ in over_committed(wanted, GPUS, {})]
+    assert [1, 1] == [i for i, _, _ in over_committed(wanted, GPUS, {})]
 
 
 @pytest.mark.parametrize(
     ("deployment", "key"),
     [
-        (vllm(), "deployments[0].gpu_memory_utilization"),
-        (llama(n_gpu_layers=9), "deployments[0].n_gpu_layers"),
-        (llama(gpus=[0]), "deployments[0].gpus"),
+        (vllm(), "gpu_memory_utilization"),
+        (llama(n_gpu_layers=9), "n_gpu_layers"),
+        (llama(gpus=[0]), "gpus"),
     ],
 )
 def test_the_setting_that_decides(deployment: Deployment, key: str) -> None:
     """The complaint names what one would change."""
-    assert key == complaint([deployment], 0, "x").key
+    assert key == decisive(deployment)
 
 
 def test_a_model_in_parts(tmp_path: Path) -> None:

@@ -91,6 +91,13 @@ def test_ctrl_c_keeps_what_came() -> None:
     assert talk.turns[-1] == {"role": "assistant", "content": "half"}
 
 
+def test_an_answer_without_a_word_is_forgotten() -> None:
+    """No empty turn of the assistant's is sent the next time."""
+    talk = conversation(stream(DONE))
+    said(talk)
+    assert talk.turns == []
+
+
 ERROR = b'{"error": {"message": "no such model", "code": "model_not_found"}}'
 
 

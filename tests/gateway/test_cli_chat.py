@@ -44,6 +44,14 @@ def test_what_cannot_be_begun(capsys: pytest.CaptureFixture[str], words: list[st
     assert (status, f"gateway: {says}\n") == (main(["chat", *words]), capsys.readouterr().err)
 
 
+def test_bytes_that_are_no_text() -> None:
+    """They are said as signs that stand for broken ones, in one line of words."""
+    argv = [sys.executable, "-m", "gateway", "chat", "m", "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(argv, input=b"\xff\n", capture_output=True, check=False, timeout=30)
+    assert (1, b"") == (done.returncode, done.stdout)
+    assert done.stderr.strip().startswith(b"gateway: no gateway answers at http://127.0.0.1:9/v1/")
+
+
 def test_ctrl_c_ends_a_pipe(tmp_path: Path) -> None:
     """Without a terminal an interrupt is the end, with the status that a shell knows."""
     environment = {
