@@ -8,8 +8,8 @@ from backends.ports import is_free
 
 LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp writes it
 PROC = Path("/proc")
-MOST_WORDS = 160
-"""Characters of a stranger's command line that are shown."""
+MOST_WORDS, MOST_CHARACTERS = 3, 80
+"""Of a stranger's command line that are shown: enough for ``python3 -m vllm…``, and none of its secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def stranger_on(host: str, port: int, run_dir: Path) -> Stranger | None:
     if not inodes or any(is_ours(pid, run_dir) for pid in pids):
         return None
     pid = min(pids, default=None)
-    return Stranger(port, pid, " ".join(_command(pid))[:MOST_WORDS] if pid is not None else "")
+    words = _command(pid)[:MOST_WORDS] if pid is not None else []
+    return Stranger(port, pid, " ".join(" ".join(words).split())[:MOST_CHARACTERS])
 
 
 def is_ours(pid: int, run_dir: Path) -> bool:

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             json.dumps({"ok": not wrong, "deployments": document(deployments), "problems": others}, ensure_ascii=False)
         )
     else:
-        print("\n".join([*(f"# {line}" for line in others), *_lines(deployments)]) or "no deployments")
+        print("\n".join([*map(_comment, others), *_lines(deployments)]) or "no deployments")
     return EXIT_CONFIG if wrong else 0
 
 
@@ -58,14 +58,17 @@ def _lines(deployments: Sequence[PlannedDeployment]) -> Iterator[str]:
     for i, one in enumerate(deployments):
         if i:
             yield ""
-        yield f"# deployments[{one.index}]  {one.model or '?'}  {one.engine or '?'}"
-        for problem in one.problems:
-            yield f"# WRONG {problem}"
-        for remark in one.remarks:
-            yield f"# {remark}"
+        yield _comment(f"deployments[{one.index}]  {one.model or '?'}  {one.engine or '?'}")
+        yield from (_comment(f"WRONG {problem}") for problem in one.problems)
+        yield from map(_comment, one.remarks)
         if one.url is not None:
-            yield f"# nothing is started: it runs at {one.url}"
+            yield _comment(f"nothing is started: it runs at {one.url}")
         for replica in one.replicas:
             port = f"port {replica.port}" if replica.port is not None else "a free port, which stands as 0"
-            yield f"# {replica.replica}: {port}"
+            yield _comment(f"{replica.replica}: {port}")
             yield replica.shell
+
+
+def _comment(text: str) -> str:
+    """Return *text* as one comment: a line end in a name must not begin a command."""
+    return f"# {' '.join(text.splitlines())}"

