@@ -62,6 +62,8 @@ class Pool:
         self.lines: dict[str, Line] = {}
         self.models: dict[str, tuple[Endpoint, ...]] = {}
         self._model_of: dict[str, str] = {}
+        self._base_of: dict[str, str] = {}
+        """Models that are adapters on another one, whose replicas and queue they share."""
         self._heads: dict[tuple[str, str], bytes] = {}
         self._gone: set[str] = set()
         """Drains under way that this worker has let go of."""
@@ -80,20 +82,26 @@ class Pool:
         """Replace what is known; running leases keep their replica, and who waits gets what has room now."""
         models: dict[str, list[Endpoint]] = {}
         names: dict[str, str] = {}
+        adapters: dict[str, str] = {}
         for endpoint in endpoints:
             models.setdefault(endpoint.model, []).append(endpoint)
             for name in (endpoint.model, *endpoint.aliases):
                 for spelling in spellings(name):
                     names.setdefault(spelling, endpoint.model)
+            for adapter in endpoint.adapters:
+                adapters.setdefault(adapter, endpoint.model)
+                for spelling in spellings(adapter):
+                    names.setdefault(spelling, adapter)
         self._gone &= {endpoint.drain for replicas in models.values() for endpoint in replicas}
-        self.models = {model: tuple(replicas) for model, replicas in models.items()}
-        self._model_of = names
+        bases = {model: tuple(replicas) for model, replicas in models.items()}
+        self.models = {**bases, **{adapter: bases[base] for adapter, base in adapters.items() if adapter not in bases}}
+        self._model_of, self._base_of = names, adapters
         self._heads = {}
         known = {endpoint.replica: self._load(endpoint) for replicas in models.values() for endpoint in replicas}
         self.loads = {**{replica: load for replica, load in self.loads.items() if load.requests}, **known}
         for model in self.lines.keys() - models.keys():
             self.lines[model].close()
-        for model, replicas in self.models.items():
+        for model, replicas in bases.items():
             self._update_line(model, replicas)
 
     def model(self, name: str) -> str:
@@ -105,7 +113,7 @@ class Pool:
 
     def has_choice(self, model: str) -> bool:
         """Return whether several replicas of *model* are ready."""
-        line = self.lines.get(model)
+        line = self.lines.get(self._base_of.get(model, model))
         return line is not None and len(line.ready) > 1
 
     async def lease(self, model: str, ask: Ask = ANY) -> Lease:
@@ -113,7 +121,7 @@ class Pool:
 
         Raises `NoReplica` and `Overloaded`.
         """
-        line = self.lines.get(model)
+        line = self.lines.get(self._base_of.get(model, model))
         if line is None:
             raise NoReplica(model, ReplicaState.STOPPED.value)
         hold = await line.enter(ask)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from gateway import cli_plan
 from gateway.cli_remote import Remote, RemoteRefused
 from gateway.serve import EXIT_CONFIG
 from gateway.settings import load
@@ -51,7 +52,8 @@ def add_parser(commands: Any) -> None:
         actions.choices[name].add_argument("--wait", action="store_true", help="return when it is done")
     for action in actions.choices.values():
         _common(action)
-    parser.set_defaults(run=run)
+        action.set_defaults(run=run)
+    cli_plan.add_actions(actions)
     reload = commands.add_parser("reload", help="have a running gateway read its settings file again")
     reload.add_argument("--no-wait", action="store_false", dest="wait", help="return before engines have started")
     _common(reload)

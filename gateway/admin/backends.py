@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends.deployment import Deployment
+from backends.plan import document
 from gateway.admin.keys import IdempotencyKey, answer_once, services
 from gateway.admin.roles import Role
 from gateway.fleet import log_reader, view
@@ -111,6 +112,17 @@ async def add(
 
     answer: dict[str, Any] = await answer_once(request, response, key, ["add", fields], work)
     return answer
+
+
+@router.get("/backends/plan")
+async def plan(request: Request) -> dict[str, Any]:
+    """Tell what would be started if the settings file were read now: command lines, with what is wrong beside each.
+
+    400 `settings_invalid` where the file itself is wrong; `gateway backends plan` shows the rest of it even then.
+    """
+    found = await deployments(request).plan()
+    wrong = bool(found.problems) or any(one.problems for one in found.deployments)
+    return {"ok": not wrong, "deployments": document(found.deployments), "problems": found.problems}
 
 
 @router.get("/backends/{deployment_id}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.deployment import Deployment
-from gateway import checks
+from gateway import checks, drafts
 from gateway.fleet.checking import DeploymentRefused, about_last, names_in_use, parsed
 from gateway.fleet.fleet import Fleet, UnknownDeployment
 from gateway.fleet.group import id_of
@@ -105,6 +105,10 @@ class Deployments:
             )
             self._apply(seconds)
 
+    async def plan(self) -> drafts.Plan:
+        """Return what the settings would start if they were read now. Raises `SettingsInvalid`."""
+        return await asyncio.to_thread(drafts.of_settings, read_again(self.environment))
+
     async def reload(self) -> dict[str, Any]:
         """Read the settings again and carry out what has changed of `deployments`; return what that was.
 
@@ -162,18 +166,17 @@ class Deployments:
     async def _check(self, deployment: Deployment, others: Sequence[Entry]) -> None:
         """Raise `DeploymentRefused` for what is wrong with *deployment*, by itself and beside *others*."""
         known = [entry.deployment for entry in others]
-        found = await asyncio.to_thread(about_last, [*known, deployment])
-        port = checks.own_port(self.settings, deployment)
-        if port is not None:
-            found.append(("port", port))
+        found = await asyncio.to_thread(about_last, self.settings, [*known, deployment])
         if found:
             raise DeploymentRefused(found)
 
     async def _check_file(self, settings: Settings, file: Sequence[Deployment], new: Wanted) -> None:
         """Raise `SettingsInvalid` for what is wrong with new settings; of what runs and goes on nothing is asked."""
         going_on = {f"deployments[{i}]" for i, one in enumerate(file) if self.fleet.goes_on_as(one)}
-        found = await asyncio.to_thread(checks.problems, settings)
-        found = [text for text in found if text.partition(".")[0] not in going_on or "is also" in text]
+        looked = await asyncio.to_thread(checks.look, settings)
+        for text in looked.passing:  # the other models need not wait for it
+            log.warning("%s; its replicas will not start before it is free", text)
+        found = [text for text in looked.wrong if text.partition(".")[0] not in going_on or "is also" in text]
         found += names_in_use(file, [entry.deployment for entry in new.entries if entry.origin == "rest"])
         if found:
             raise SettingsInvalid("\n".join(found))

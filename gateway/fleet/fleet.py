@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from backends.deployment import Deployment
-from backends.difference import Difference, difference, in_the_way, needs_restart
+from backends.difference import Difference, changes_places, difference, in_the_way, needs_restart
 from backends.endpoint import ReplicaState
 from gateway.fleet.group import Group
 from gateway.fleet.member import Goal
@@ -70,7 +70,8 @@ class Fleet:
             if group.deployment.model not in by_model:
                 self._dismiss(group, seconds)
         for model, others in rivals.items():
-            if model in found.restart and not others and model not in in_rivalry:
+            rolls = model in found.restart and not others and model not in in_rivalry
+            if rolls and not changes_places(self._groups[model].deployment, by_model[model]):
                 self._groups[model].change(by_model[model])
             else:
                 self._begin(by_model[model], others)

@@ -101,7 +101,7 @@ def _command(member: Member) -> dict[str, Any]:
     replica = member.replica
     if replica.family.command is None:
         return {"argv": None, "environment": None}
-    command = replica.family.command(replica.deployment, replica.address.port)
+    command = replica.family.command(replica.deployment, replica.address.port, replica.index)
     return {"argv": hidden.argv(command.argv), "environment": hidden.fields(dict(command.environment))}
 
 

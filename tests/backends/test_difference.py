@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from backends.deployment import Deployment
-from backends.difference import Difference, changed_fields, difference, in_the_way
+from backends.difference import Difference, changed_fields, changes_places, difference, in_the_way, needs_restart
 
 
 def deployment(model: str = "m", **fields: Any) -> Deployment:
@@ -58,3 +58,33 @@ def test_engines_are_in_each_others_way_by_port_and_gpu() -> None:
     assert in_the_way(one, deployment("n", gpus=[1]))
     assert not in_the_way(one, deployment("n", port=8002, gpus=[2]))
     assert not in_the_way(deployment(), deployment("n"))
+
+
+def llama(**fields: Any) -> Deployment:
+    return Deployment.model_validate({"model": "m", "engine": "xllamacpp", "path": "/models/m", **fields})
+
+
+def test_another_number_that_shares_out_the_gpus_anew_needs_new_engines() -> None:
+    """Two have two each where one had all four; where the groups stay the same, so do the engines."""
+    assert needs_restart(llama(gpus=[0, 1, 2, 3]), llama(gpus=[0, 1, 2, 3], replicas=2))
+    pairs = {"gpus": [0, 1, 2, 3], "tensor_split": [1, 1]}
+    assert not needs_restart(llama(**pairs, replicas=2), llama(**pairs, replicas=2, aliases=["x"]))
+    assert not needs_restart(llama(gpus=[0], replicas=2), llama(gpus=[0], replicas=3))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"gpus": [0, 1], "replicas": 2}, {"gpus": [1, 0], "replicas": 2}, True),
+        ({"gpus": [0, 1], "replicas": 2}, {"gpus": [0, 1]}, True),
+        ({"gpus": [0, 1]}, {"gpus": [0, 1], "replicas": 2}, True),
+        ({"port": "8003-8004", "replicas": 2}, {"port": "8004-8005", "replicas": 2}, True),
+        ({"gpus": [0, 1], "replicas": 2}, {"gpus": [0, 1], "replicas": 2, "parallel": 1}, False),
+        ({"gpus": [0], "replicas": 2}, {"gpus": [0], "replicas": 2, "parallel": 1}, False),
+        ({"replicas": 2}, {"replicas": 2, "parallel": 1}, False),
+    ],
+)
+def test_replicas_that_are_to_have_what_another_has_now(
+    before: dict[str, Any], after: dict[str, Any], expected: bool
+) -> None:
+    assert expected is changes_places(llama(**before), llama(**after))

@@ -237,10 +237,21 @@ async def test_a_reload_by_rest(house: House) -> None:
     assert ["ready"] == house.machine.states("new")
 
 
+async def test_a_plan_shows_what_a_reload_would_start(house: House) -> None:
+    """With what is wrong beside it; nothing starts."""
+    house.write(house.spec("new", port=8123), {**house.spec("odd"), "path": "/nowhere"})
+    plan = await house.ask("GET", f"{PATH}/plan", Role.VIEWER)
+    new, odd = plan["deployments"]
+    assert (False, []) == (plan["ok"], new["problems"])
+    assert "8123" in new["replicas"][0]["argv"]
+    assert ["deployments[1].path"] == [problem["key"] for problem in odd["problems"]]
+    assert [FILED] == [group.deployment.model for group in house.machine.fleet.groups]
+
+
 async def test_the_document_shows_the_fields_of_a_deployment(house: House) -> None:
     """As the settings file has them."""
     document = (await house.api.ask("GET", "/openapi.json")).json()
     body = document["paths"][PATH]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"model", "engine", "gpus", "rope_scaling"} <= set(body["properties"])
-    assert body["required"] == ["model", "engine"]
+    assert sorted(body["required"]) == ["engine", "model"]
     assert "vllm" in body["properties"]["engine"]["enum"]
