@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index bench-routing fuzz test-kills test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index bench-routing fuzz test-kills test-engines test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -76,6 +76,15 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 test-kills: $(VENV)/.dev
 	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py $(ARGS)
 
+# llama-server and llama-cpp-python, built from source (nice 19, 10 to 20 minutes, kept), and the engines' tests against
+# them. Not part of `make test`.
+test-engines: $(VENV)/.dev $(VENV)-llama/.ready
+	GATEWAY_TEST_LLAMA=$(abspath $(VENV)-llama) $(BIN)/pytest tests/e2e/test_engines.py --timeout 300 $(ARGS)
+
+$(VENV)-llama/.ready: tests/llama/install.py | $(BIN)/pip
+	$(BIN)/python tests/llama/install.py $(VENV)-llama
+	@touch $@
+
 # vLLM for CPUs in an environment of its own (3.5 GB), and the engines' tests against it. Not part of `make test`.
 test-vllm: $(VENV)/.dev $(VENV)-vllm/.ready
 	GATEWAY_TEST_VLLM_PYTHON=$(abspath $(VENV)-vllm)/bin/python $(BIN)/pytest tests/e2e/test_engines.py --timeout 900 $(ARGS)
@@ -85,4 +94,4 @@ $(VENV)-vllm/.ready: tests/vllm/install.py | $(BIN)/pip
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-vllm .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -62,6 +62,7 @@ class Lease(Exchange):
     async def request(self, path: str, encode: Callable[[Endpoint], bytes], request_id: str) -> None:
         """Send what *encode* makes for the endpoint to the engine's *path*.
 
+        The engine is told *request_id* with zeros before it, as 32 hex digits: llama-cpp-python takes a UUID alone.
         Until the first byte of the answer a replica that fails is replaced by another one, unseen. Raises
         `EngineError` where there is none, and what waiting for it may raise: `Overloaded` and `NoReplica`.
         """
@@ -72,14 +73,14 @@ class Lease(Exchange):
         except EngineUnreachable as error:
             await self._elsewhere(error, sent=False)
 
-    async def ask(self, path: str, body: bytes, request_id: str) -> None:
+    async def ask(self, path: str, body: bytes) -> None:
         """Send *body* to the same engine's *path*; an answer that was not read to its end is dropped.
 
         Raises `EngineUnreachable`.
         """
         self.close()
         self._question = None
-        await self._write(path, body, request_id)
+        await self._write(path, body)
 
     async def head(self, patience: float) -> Head | None:
         """Return the answer's head, or None after *patience* seconds of silence; see `request`."""
@@ -162,10 +163,8 @@ class Lease(Exchange):
         """Send the person's request to the endpoint."""
         if self._question is not None:
             path, encode, request_id = self._question
-            await self._write(path, encode(self.endpoint), request_id)
+            await self._write(path, encode(self.endpoint), b"x-request-id: %b\r\n" % request_id.encode().zfill(32))
 
-    async def _write(self, path: str, body: bytes, request_id: str) -> None:
+    async def _write(self, path: str, body: bytes, header: bytes = b"") -> None:
         head = self._heads(self.endpoint, path)
-        await self.send(
-            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
-        )
+        await self.send(b"%b%bcontent-length: %d\r\n\r\n%b" % (head, header, len(body), body))

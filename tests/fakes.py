@@ -32,6 +32,13 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Until:
+    """Say nothing until the test sets an event."""
+
+    event: asyncio.Event
+
+
+@dataclass(frozen=True)
 class Hang:
     """Say nothing until the other side leaves."""
 
@@ -46,7 +53,7 @@ class Close:
     """End the connection in order."""
 
 
-Step = Send | Pause | Hang | Reset | Close
+Step = Send | Pause | Until | Hang | Reset | Close
 Script = Callable[["Received"], Sequence[Step]]
 
 
@@ -222,6 +229,8 @@ class FakeEngine:
                 case Pause(seconds):
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._until_left(reader), seconds)
+                case Until(event):
+                    await event.wait()
                 case Hang():
                     await self._until_left(reader)
                 case Reset():

@@ -60,6 +60,7 @@ def _describe(app: FastAPI) -> None:
         document.setdefault("components", {})["securitySchemes"] = {"AdminKey": bearer}
         document["security"] = [{"AdminKey": []}]
         docs.name_roles(document)
+        docs.shape_errors(document)
         return document
 
     setattr(app, "openapi", openapi)  # noqa: B010 - FastAPI's documented way to change the document

@@ -62,7 +62,7 @@ async def _count(lease: Lease, what: Any) -> int:
 
 
 async def _ask(lease: Lease, question: Question) -> Any:
-    await lease.ask(question.path, msgspec.json.encode(question.body), "usage")
+    await lease.ask(question.path, msgspec.json.encode(question.body))
     until = time.perf_counter() + SECONDS
     head = await lease.head(SECONDS)
     body = bytearray()

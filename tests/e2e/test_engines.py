@@ -1,4 +1,7 @@
-"""What every engine must come out as, whatever it is: the same tests for llama.cpp and, by `make test-vllm`, vLLM."""
+"""What every engine must come out as, whatever it is: the same tests for all of them.
+
+`make test-engines` adds llama.cpp's own program and llama-cpp-python's server, `make test-vllm` vLLM.
+"""
 
 import asyncio
 import json
@@ -11,11 +14,23 @@ import httpx
 import pytest
 from openai import APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 
-from tests.e2e.conftest import CALLER, CLIENT_KEY, E5, SMOL, TINY, VLLM, Stack
+from tests.e2e.conftest import (
+    CALLER,
+    CLIENT_KEY,
+    E5,
+    LLAMA_FOLDER,
+    LLAMA_PYTHON,
+    LLAMA_SERVER,
+    SMOL,
+    TINY,
+    VLLM,
+    Stack,
+)
 from tests.tiny_gguf import WORDS
 
-MODELS = [TINY, SMOL, *([VLLM] if "GATEWAY_TEST_VLLM_PYTHON" in os.environ else [])]
-SAYS = {TINY: "".join(WORDS), VLLM: "".join(WORDS)}
+LLAMAS = [LLAMA_SERVER, LLAMA_PYTHON] if LLAMA_FOLDER is not None else []
+MODELS = [TINY, SMOL, *LLAMAS, *([VLLM] if "GATEWAY_TEST_VLLM_PYTHON" in os.environ else [])]
+SAYS = dict.fromkeys((TINY, LLAMA_SERVER, LLAMA_PYTHON, VLLM), "".join(WORDS))
 ASK: Any = [{"role": "user", "content": "你好，请介绍一下你自己。"}]
 
 
@@ -72,7 +87,7 @@ def test_completions(client: OpenAI, model: str) -> None:
     assert chunks[-1].usage is not None
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [model for model in MODELS if model != LLAMA_PYTHON])  # it takes one prompt
 def test_several_prompts(client: OpenAI, model: str) -> None:
     """Each prompt has its answer, whole and streamed."""
     more: Any = {"model": model, "prompt": ["\n", "\n"], "max_tokens": 3, "temperature": 0}

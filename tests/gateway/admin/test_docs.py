@@ -39,3 +39,16 @@ async def test_every_route_says_what_it_does_and_who_may(api: Api) -> None:
     assert "Role: `admin`." in rotate["description"]
     body = document["paths"]["/admin/keywords/import"]["post"]["requestBody"]
     assert "application/octet-stream" in body["content"]
+
+
+async def test_errors_look_as_the_page_says(api: Api) -> None:
+    """Not in the shape that the framework has for them."""
+    document = (await api.ask("GET", "/openapi.json", None)).json()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            assert {"4XX"} <= operation["responses"].keys(), (method, path)
+            assert "422" not in operation["responses"], (method, path)
+    shape = document["components"]["schemas"]["Error"]["properties"]["error"]
+    error = (await api.ask("GET", "/admin/people?limit=0")).json()["error"]
+    assert error.keys() == shape["properties"].keys() == set(shape["required"])
+    assert (error["param"], error["src"]) == ("limit", shape["properties"]["src"]["enum"][0])

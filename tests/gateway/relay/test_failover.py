@@ -21,6 +21,7 @@ from tests.fakes import (
     Reset,
     Send,
     Step,
+    Until,
     answer,
     chunk,
     head,
@@ -75,12 +76,13 @@ def received(engines: Sequence[FakeEngine]) -> int:
 async def test_a_replica_killed_under_64_streams(gateway: Running, three: list[FakeEngine]) -> None:
     """Its own streams end with one error chunk each, the others whole; nobody new sees it until it is back."""
     dying, living = three[:2]
+    on = asyncio.Event()
 
     def script(_: Received) -> Sequence[Step]:
         return [
             Send(head(SSE)),
             *(Send(chunk(e)) for e in PARTS[:4]),
-            Pause(1.0),
+            Until(on),
             *(Send(chunk(e)) for e in PARTS[4:]),
             Send(END),
         ]
@@ -88,7 +90,7 @@ async def test_a_replica_killed_under_64_streams(gateway: Running, three: list[F
     dying.script = living.script = script
     async with pooled(gateway, dying, living):
         tasks = [asyncio.create_task(post(gateway, STREAM)) for _ in range(64)]
-        await eventually(lambda: received([dying, living]) == 64)
+        await eventually(lambda: received([dying, living]) == 64, seconds=30)
         await asyncio.sleep(0.2)
         port, lost = dying.port, len(dying.received)
         dying.die()
@@ -96,6 +98,7 @@ async def test_a_replica_killed_under_64_streams(gateway: Running, three: list[F
         living.script = well_behaved
         fresh = await asyncio.gather(*(post(gateway, ASK) for _ in range(32)))
         assert [200] * 32 == [response.status_code for response in fresh]
+        on.set()
         said = [told(response.text) for response in await asyncio.gather(*tasks)]
         assert {"".join(WORDS[:3]) + ERROR: lost, "".join(WORDS) + DONE: 64 - lost} == Counter(said)
         assert 20 <= lost <= 44

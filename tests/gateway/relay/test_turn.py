@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -78,6 +79,13 @@ async def test_a_whole_answer_is_the_engines_but_for_the_model(gateway: Running)
     response = await post(gateway, ASK)
     assert (200, {**whole_chat(), "model": MODEL}) == (response.status_code, response.json())
     assert len(response.headers["x-content-id"]) == 24
+
+
+async def test_the_engine_is_told_the_content_id_as_a_uuid(gateway: Running, engine: FakeEngine) -> None:
+    """So that its log can be searched for it; llama-cpp-python refuses what is no UUID."""
+    response = await post(gateway, ASK)
+    told = uuid.UUID(engine.received[-1].headers["x-request-id"])
+    assert told.hex.endswith(response.headers["x-content-id"])
 
 
 async def test_a_stream_ends_with_usage_and_done(gateway: Running, engine: FakeEngine) -> None:
