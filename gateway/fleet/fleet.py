@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 from backends.deployment import Deployment
 from backends.difference import Difference, changes_places, difference, in_the_way, needs_restart
 from backends.endpoint import ReplicaState
+from backends.replica import Replica
 from gateway.fleet.group import Group
 from gateway.fleet.member import Goal
 from gateway.fleet.metrics import FleetMetrics
@@ -118,13 +119,15 @@ class Fleet:
             if member.goal is Goal.RUN and member.state in waited
         ]
 
+    def _made(self, deployment: Deployment, index: int, on_change: Callable[[], None]) -> Replica:
+        return Replica(deployment, index, self.data_dir / "engines", on_change=on_change)
+
     def _begin(self, deployment: Deployment, rivals: Sequence[Group]) -> None:
         """Have a deployment run once *rivals* have gone; one that runs in another way goes first, as a whole."""
         group = self._groups.get(deployment.model)
         runs = group is None or group.leaving or group.goal is Goal.RUN
         if group is None:
-            folder = self.data_dir / "engines"
-            group = self._groups[deployment.model] = Group(deployment, folder, self.drains, self.changed.set)
+            group = self._groups[deployment.model] = Group(deployment, self._made, self.drains, self.changed.set)
         elif group.leaving and not needs_restart(group.deployment, deployment):
             group.start()
             group.change(deployment)

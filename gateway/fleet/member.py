@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +20,10 @@ from gateway.state.drains import Drains, new_name
 from gateway.tasks import ended
 
 log = logging.getLogger(__name__)
+
+
+Make = Callable[[Deployment, int, Callable[[], None]], Replica]
+"""Makes the replica of a deployment with a number, and has it call back whenever its endpoint answers something new."""
 
 
 class Goal(StrEnum):
@@ -63,12 +66,12 @@ class Member:
     """
 
     def __init__(
-        self, deployment: Deployment, index: int, run_dir: Path, drains: Drains, on_change: Callable[[], None]
+        self, deployment: Deployment, index: int, make: Make, drains: Drains, on_change: Callable[[], None]
     ) -> None:
         self.deployment = deployment
         """As it is wanted."""
         self.index = index
-        self.run_dir = run_dir
+        self.make = make
         self.drains = drains
         self.on_change = on_change
         self.record = Record(since=time.time())
@@ -139,7 +142,7 @@ class Member:
         return ReplicaState.DRAINING if self.drain_name else self.replica.state
 
     def _made(self) -> Replica:
-        return Replica(self.deployment, self.index, self.run_dir, on_change=self._seen)
+        return self.make(self.deployment, self.index, self._seen)
 
     def _order(self, goal: Goal, *, again: bool = False, gently: bool = True, seconds: float | None = None) -> None:
         self.goal, self._again, self._gently, self._seconds = goal, again, gently, seconds
