@@ -116,7 +116,7 @@ class Fleet:
             member.replica.id
             for group in self.groups
             for member in group.members
-            if member.goal is Goal.RUN and member.state in waited
+            if (member.goal is Goal.RUN or group.waiting) and member.state in waited
         ]
 
     def _made(self, deployment: Deployment, index: int, on_change: Callable[[], None]) -> Replica:
@@ -128,6 +128,9 @@ class Fleet:
         runs = group is None or group.leaving or group.goal is Goal.RUN
         if group is None:
             group = self._groups[deployment.model] = Group(deployment, self._made, self.drains, self.changed.set)
+            if not rivals:
+                group.start()
+                return
         elif group.leaving and not needs_restart(group.deployment, deployment):
             group.start()
             group.change(deployment)

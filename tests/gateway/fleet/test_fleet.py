@@ -101,3 +101,13 @@ async def test_a_newcomer_waits_for_the_gpu_of_one_that_leaves(machine: Machine)
         assert machine.states("new") == ["stopped"]
         assert not machine.fleet.groups[-1].settled
     await machine.ready("new")
+
+
+async def test_what_is_to_start_is_known_at_once_to_be_coming(machine: Machine) -> None:
+    """Also what has to wait for others: whoever looks must not take a gateway that begins for one without models."""
+    machine.fleet.apply([machine.deployment("a", gpus=[0])])
+    assert ["a#0"] == machine.fleet.coming()
+    await machine.ready("a")
+    assert [] == machine.fleet.coming()
+    machine.fleet.apply([machine.deployment("b", gpus=[0])])
+    assert ["b#0"] == machine.fleet.coming()
