@@ -29,6 +29,8 @@ class Line:
         self.queue = queue
         self.ready: list[Load] = []
         """The replicas that may be asked."""
+        self.leaving: list[Load] = []
+        """Those that drain: where none is ready they still serve who waits already, and nobody else."""
         self.states = ""
         """What they are doing, in words, for when none is ready."""
         self.wakes = False
@@ -72,7 +74,7 @@ class Line:
 
         One of *without* is chosen only where there are no others.
         """
-        ready = self.ready
+        ready = self.ready or self.leaving
         if without:
             ready = [load for load in ready if load.endpoint.replica not in without] or ready
         if len(ready) == 1:
@@ -109,7 +111,7 @@ class Line:
 
     def close(self) -> None:
         """Turn all away: the model is no longer known. What runs is still brought back, and the model may return."""
-        self.ready, self.states, self.wakes = [], ReplicaState.STOPPED.value, False
+        self.ready, self.leaving, self.states, self.wakes = [], [], ReplicaState.STOPPED.value, False
         self.turn_away()
 
     def turn_away(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +14,8 @@ from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.launch import Launcher, Spot
-from backends.launch.local import Local
-from backends.launch.ray import OnRay
+from backends.launch import Spot
+from backends.launch.choice import launcher
 from backends.launch.ray_client import Cluster
 from backends.probe import MODELS_PATH, Probe, address, served_name
 from backends.process import LOG_BYTES, Outlive
@@ -48,14 +47,18 @@ def folder(replica: str) -> str:
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in replica)
 
 
+async def _there_is_room() -> None:
+    """Nothing has to go first."""
+
+
 class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
     *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *outlive*
     and *log_bytes* are the process's, *cluster* is where a deployment on Ray is placed; *traffic* tells what requests
-    it has, and running ones get *drain_seconds*.
-    *clock*, *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests'
-    sake.
+    it has, and running ones get *drain_seconds*. An engine that is not adopted is started once *room* has returned:
+    what is not wanted any more may have the GPU until then. *clock*, *back_off*, *poll_seconds* (while starting, while
+    ready) and *port_seconds* are arguments for the tests' sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -73,9 +76,11 @@ class Replica:
         log_bytes: int = LOG_BYTES,
         traffic: Traffic = NoTraffic(),  # noqa: B008 - it has no state
         drain_seconds: float = DRAIN_SECONDS,
+        room: Callable[[], Awaitable[object]] = _there_is_room,
         cluster: Cluster | None = None,
     ) -> None:
         self.deployment = deployment
+        self.index = index
         self.id = f"{deployment.model}#{index}"
         self.family = FAMILIES[deployment.engine]
         self.on_change = on_change
@@ -86,23 +91,30 @@ class Replica:
         self.created = int(time.time())
         self.traffic = traffic
         self.drain_seconds = drain_seconds
+        self.room = room
         self.state = ReplicaState.STOPPED
         self.since = time.time()
         """Unix time of the last change of `state`."""
         self.restarts = 0
         """How often it was started again without being asked."""
-        self.on_demand = deployment.idle_seconds is not None and not deployment.pinned
         self.asleep = False
         """Whether it is stopped for want of requests, and the next one has it started."""
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
-        self.address = address(deployment, deployment.port or 0)
-        self.process = _launcher(deployment, self.id, run_dir, cluster, outlive=outlive, log_bytes=log_bytes)
+        self.address = address(deployment, deployment.port_of(index) or 0)
+        self.process = launcher(
+            deployment, self.id, run_dir / folder(self.id), cluster, outlive=outlive, log_bytes=log_bytes
+        )
         self.looked = asyncio.Event()
         """Set once it is known whether an engine runs already: until then nobody should be told that none does."""
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._changing = asyncio.Lock()
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether it is unloaded for want of requests, and loaded by the next one."""
+        return self.deployment.idle_seconds is not None and not self.deployment.pinned
 
     def is_there(self) -> bool:
         """Return whether something runs before it was asked for: an external engine, or one that can be adopted."""
@@ -131,8 +143,10 @@ class Replica:
 
     async def stop(self) -> None:
         """End the process, if one runs, and stay stopped. Return when nothing of it is left."""
-        self.asleep = False
+        slept, self.asleep = self.asleep, False
         await self._stop()
+        if slept:
+            self.on_change()
 
     async def _stop(self) -> None:
         async with self._changing:
@@ -198,6 +212,7 @@ class Replica:
             replica=self.id,
             model=self.deployment.model,
             aliases=names,
+            adapters=self.deployment.adapter_models,
             engine=self.deployment.engine.value,
             served_name=self.served_name,
             host=self.address.host,
@@ -249,6 +264,7 @@ class Replica:
                     if self.process.runs:  # it has requests of a worker that did not know
                         await self._until_idle(self.drain_seconds)
                     await self.process.stop()  # whatever an interrupted stop has left
+                    await self.room()
                     await self._start()
                 ready_at = self.clock()
                 self._set(ReplicaState.READY)
@@ -296,7 +312,7 @@ class Replica:
 
     async def _start(self) -> None:
         """Start the engine and wait until it is healthy. Raises `StartFailed` and OSError."""
-        fixed = self.deployment.port
+        fixed = self.deployment.port_of(self.index)
         for _ in range(PORT_TRIES):
             spot = await self.process.place(self.deployment.host, fixed, self.port_seconds)
             ended = await self._end_on(spot)
@@ -320,11 +336,16 @@ class Replica:
         except TimeoutError:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
 
+    def command(self) -> Command:
+        """Return how its engine was started, or would be; the port is 0 where none is fixed and none was taken yet."""
+        host = self.deployment.host if self.deployment.is_here else self.address.host
+        return self._command(Spot(host, self.address.port))
+
     def _command(self, spot: Spot) -> Command:
         """Return how its engine is started. An external one is not."""
         if self.family.command is None:
             raise StartFailed("nothing is started for it")
-        return self.family.command(self._at(spot), spot.port)
+        return self.family.command(self._at(spot), spot.port, self.index)
 
     def _at(self, spot: Spot) -> Deployment:
         """Return the deployment as it is there: it listens on that address."""
@@ -380,14 +401,3 @@ class Replica:
         self.served_name = name
         self._set(ReplicaState.READY)
         return None
-
-
-def _launcher(  # noqa: PLR0913 - what each kind is told
-    deployment: Deployment, id_: str, run_dir: Path, cluster: Cluster | None, *, outlive: Outlive | None, log_bytes: int
-) -> Launcher:
-    own = run_dir / folder(id_)
-    if deployment.placement == "local":
-        return Local(own, deployment.stop_grace_seconds, outlive=outlive, log_bytes=log_bytes)
-    if cluster is None:
-        raise ValueError(f"{id_} has no Ray cluster")
-    return OnRay(own, deployment, id_, cluster, outlive=outlive, log_bytes=log_bytes)

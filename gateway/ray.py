@@ -8,26 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backends.deployment import Deployment
+from backends.errors import DeploymentInvalid
 from backends.launch.ray_client import Cluster, Where
-from gateway.settings import Settings
+from gateway.settings import Ray, Settings
 
 OWNER_FILE = "ray-owner"
 
 
-def is_wanted(deployments: Sequence[Deployment]) -> bool:
-    """Return whether any of *deployments* is placed by Ray."""
-    return any(deployment.placement == "ray" for deployment in deployments)
-
-
-def cluster(settings: Settings, deployments: Sequence[Deployment], folder: Path) -> Cluster | None:
-    """Return the cluster, not yet connected; None where nothing is placed there.
+def cluster(ray: Ray, folder: Path) -> Cluster:
+    """Return the cluster; nothing is connected before the first question.
 
     In *folder* stands the name by which the actors know this gateway, also after its restart.
     """
-    if not is_wanted(deployments):
-        return None
-    ray = settings.ray
-    return Cluster(Where(ray.address, ray.namespace, ray.python or sys.executable), owner(folder), ray.place_seconds)
+    where = Where(ray.address, ray.namespace, ray.python or sys.executable)
+    return Cluster(where, lambda: owner(folder), ray.place_seconds)
 
 
 def owner(folder: Path) -> str:
@@ -39,11 +33,14 @@ def owner(folder: Path) -> str:
     return file.read_text()
 
 
-def problems(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[str]:
+def problems(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
     """Yield what is missing for Ray, where it is wanted."""
-    if not is_wanted(deployments):
-        return
-    if settings.ray.python is None and importlib.util.find_spec("ray") is None:
-        yield "ray: Ray is not installed here (docs/ray.md), and `ray.python` names no interpreter that has it"
-    if settings.ray.python is not None and shutil.which(settings.ray.python) is None:
-        yield f"ray.python: there is no program {settings.ray.python}"
+    python = settings.ray.python
+    complaint = None
+    if python is None and importlib.util.find_spec("ray") is None:
+        complaint = "Ray is not installed here (docs/ray.md), and `ray.python` names no interpreter that has it"
+    if python is not None and shutil.which(python) is None:
+        complaint = f"there is no program {python}, which `ray.python` names"
+    for i, deployment in enumerate(deployments):
+        if complaint is not None and not deployment.is_here:
+            yield DeploymentInvalid(f"deployments[{i}].placement", complaint)

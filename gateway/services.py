@@ -31,7 +31,8 @@ from gateway.problems import Problem
 from gateway.relay.stages import Stages
 from gateway.reports import report, reports_path
 from gateway.settings import Settings
-from gateway.state import board
+from gateway.state import board, credentials
+from gateway.state.drains import Letting
 from gateway.state.redis import connect
 from gateway.state.shelf import Shelf
 from gateway.tasks import ended
@@ -81,6 +82,7 @@ class Services:
             share=Share(index, max(settings.worker_count, index + 1)),
             waiting=Waiting(settings.queue.places, settings.queue.seconds),
         )
+        self.letting = Letting(redis, self.pool, settings.node, index)
         self.directory = Directory()
         self.watch = Watch(Ledger(redis, settings.strikes.rule()))
         self.stages = Stages(
@@ -99,7 +101,7 @@ class Services:
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
             board.KEYS: self.take_keys,
-            board.REPLICAS: self.take_replicas,
+            board.replicas_of(settings.node): self.take_replicas,
             board.KEYWORDS: self.shelf.take,
             board.PEOPLE: self.directory.take,
         }
@@ -150,7 +152,10 @@ class Services:
 
     def take_replicas(self, document: list[Any]) -> None:
         """Use a newly published list of replicas."""
-        self.pool.update(msgspec.convert(document, list[Endpoint]))
+        endpoints = msgspec.convert(document, list[Endpoint])
+        self.pool.credentials = credentials.read(self.settings.data_dir, self.pool.credentials)
+        self.pool.update(endpoints)
+        self.letting.take(endpoints)
 
     def states(self) -> dict[str, str]:
         """Return the best state of each model's replicas."""
@@ -196,13 +201,9 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
     listener = Listener(services.upstream, services.pool.lines)
-    work = (
-        services.flush_for_ever(),
-        services.shelf.run(),
-        services.watch.run(),
-        listener.run(),
-        report(reports_path(settings.data_dir), services.pool),
-    )
+    parts = (services.shelf, services.watch, listener, services.letting)
+    reporting = report(reports_path(settings.data_dir), services.pool)
+    work = (services.flush_for_ever(), reporting, *(part.run() for part in parts))
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()

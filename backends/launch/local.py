@@ -5,7 +5,7 @@ import logging
 
 from backends.errors import StartFailed
 from backends.launch import Left, Spot
-from backends.probe import free_port, is_free
+from backends.ports import free_port, is_free
 from backends.process import Process
 
 log = logging.getLogger(__name__)

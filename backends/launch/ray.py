@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from backends import shim
-from backends.deployment import Deployment
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.launch import Left, Spot, plan
+from backends.launch import Left, Spot
 from backends.launch.ray_client import Absent, Cluster, Gone, NoPlace, RayTrouble
-from backends.process import KILLED, Outlive, last_lines
+from backends.process import KILLED, LOG_BYTES, Outlive, last_lines
 from backends.record import About
 
 log = logging.getLogger(__name__)
@@ -30,34 +30,45 @@ SILENT_CALLS = 2
 """Calls that an actor may leave unanswered while its engine is to end; then Ray is told to kill it."""
 
 
-class OnRay:
-    """A `Launcher` for a Ray cluster. The actor's name is the replica's.
+MARK = "ray.json"
 
-    What the engine writes is copied to ``engine.log`` in *run_dir* here, so that it outlives the node. ``ray.json``
-    there says that an actor was placed and not yet ended.
+
+class Mark(msgspec.Struct, frozen=True):
+    """``ray.json``: an actor was placed, and not yet ended."""
+
+    actor: str
+    grace_seconds: float
+
+
+class OnRay:
+    """A `Launcher` for a Ray cluster.
+
+    What the engine writes is copied to ``engine.log`` in *run_dir* here, so that it outlives the node. *name* is the
+    actor's; *needs* comes from `plan.resources`.
     """
 
     def __init__(  # noqa: PLR0913 - what a `Process` takes, and the cluster
         self,
         run_dir: Path,
-        deployment: Deployment,
-        replica: str,
+        name: str,
         cluster: Cluster,
+        grace_seconds: float,
         *,
-        outlive: Outlive | None,
-        log_bytes: int,
+        needs: dict[str, Any] | None = None,
+        outlive: Outlive | None = None,
+        log_bytes: int = LOG_BYTES,
     ) -> None:
         self.run_dir = run_dir
         self.log = run_dir / "engine.log"
         self.pid: int | None = None
-        self.name = replica
+        self.name = name
         self.cluster = cluster
-        self.grace_seconds = deployment.stop_grace_seconds
-        self.needs = plan.resources(deployment)
+        self.grace_seconds = grace_seconds
+        self.needs = needs or {}
         self.log_bytes = log_bytes
         # without the kernel's help, an owner that has gone is known by its silence alone
         self.orphan_seconds = outlive.seconds if outlive is not None else shim.ADOPTION_SECONDS
-        self._mark = run_dir / "ray.json"
+        self._mark = run_dir / MARK
         self._runs = False
         self._status = 0
         self._seen: int | None = None
@@ -172,12 +183,13 @@ class OnRay:
     def _note(self) -> None:
         """Note on the disk that there is an actor."""
         self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._mark.write_bytes(msgspec.json.encode({"actor": self.name}))
+        self._mark.write_bytes(msgspec.json.encode(Mark(self.name, self.grace_seconds)))
 
     async def _take(self) -> dict[str, Any]:
         """Be the owner of the actor. Raises OSError where another one is, who is alive."""
-        found: dict[str, Any] = await self.cluster.call(self.name, "take", self.cluster.owner, self.orphan_seconds)
-        if found["holder"] != self.cluster.owner:
+        owner = self.cluster.owner()
+        found: dict[str, Any] = await self.cluster.call(self.name, "take", owner, self.orphan_seconds)
+        if found["holder"] != owner:
             raise OSError(f"another gateway has an actor {self.name}; each needs a `ray.namespace` of its own")
         return found
 
@@ -216,3 +228,19 @@ class OnRay:
     def _write(self, text: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(text)
+
+
+def leftovers(folder: Path, wanted: Collection[str]) -> list[Path]:
+    """Return the run directories in *folder* of actors that may still be there, and whose names are not *wanted*."""
+    return [file.parent for file in sorted(folder.glob(f"*/{MARK}")) if file.parent.name not in wanted]
+
+
+async def end_leftover(run_dir: Path, cluster: Cluster, drained: Callable[[str], Awaitable[None]]) -> None:
+    """End the actor of *run_dir*, whose deployment has gone; *drained* returns when it has no request any more."""
+    try:
+        mark = msgspec.json.decode((run_dir / MARK).read_bytes(), type=Mark)
+    except (OSError, msgspec.DecodeError):
+        return
+    log.warning("%s: nobody looks after its engine on the Ray cluster, which is ended", mark.actor)
+    await drained(mark.actor)
+    await OnRay(run_dir, mark.actor, cluster, mark.grace_seconds).stop()

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,10 +56,10 @@ class Where(NamedTuple):
 class Cluster:
     """A Ray cluster. Its agent is started with the first question, and again when it has ended.
 
-    *owner* names whoever asks: an engine that another one holds is not taken. Belongs to one event loop.
+    *owner* returns the name of whoever asks: an engine that another one holds is not taken. Belongs to one event loop.
     """
 
-    def __init__(self, where: Where, owner: str, place_seconds: float) -> None:
+    def __init__(self, where: Where, owner: Callable[[], str], place_seconds: float) -> None:
         self.where = where
         self.owner = owner
         self.place_seconds = place_seconds
@@ -81,7 +82,7 @@ class Cluster:
 
     async def create(self, name: str, orphan_seconds: float, needs: dict[str, Any]) -> dict[str, Any]:
         """Place an actor; return where it is. Raises `NoPlace` after `place_seconds`, and `RayTrouble`."""
-        with_ = {"name": name, "owner": self.owner, "orphan_seconds": orphan_seconds, "needs": needs}
+        with_ = {"name": name, "owner": self.owner(), "orphan_seconds": orphan_seconds, "needs": needs}
         answer: dict[str, Any] = await self._ask(
             "create", {**with_, "seconds": self.place_seconds}, self.place_seconds + ray_agent.CALL_SECONDS
         )

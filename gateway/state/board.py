@@ -23,6 +23,7 @@ from gateway.tasks import ended
 log = logging.getLogger(__name__)
 
 REPLICAS = "replicas"
+"""Those of one machine: see `replicas_of`."""
 KEYS = "keys"
 KEYWORDS = "keywords"
 PEOPLE = "people"
@@ -33,6 +34,11 @@ START_SECONDS = 5.0
 PUBLISH_SECONDS = 5.0
 """For one try; whoever has changed something does not wait longer."""
 CHANNEL = "gw:changed"
+
+
+def replicas_of(node: str) -> str:
+    """Return the document of the replicas that the machine *node* has: its workers alone can reach them."""
+    return f"{REPLICAS}:{node}"
 
 
 def _name(document: str) -> str:

@@ -140,7 +140,7 @@ def test_a_replica_loses_its_node_and_is_placed_on_the_other(nodes: Nodes, gatew
     gone = time.monotonic() - began
     wait_until(lambda: ask(gateway) == 200, BACK_SECONDS)
     back = time.monotonic() - began
-    print(f"\nnode killed: {killed:.1f} s; its engine gone: {gone:.1f} s; traffic back: {back:.1f} s")
+    print(f"\nnode killed: {killed:.1f} s; its engine gone: {gone:.1f} s; traffic back: {back:.1f} s")  # noqa: T201 - the figures
 
     second = nodes.order("where", ACTOR)
     assert second and second != first
@@ -159,7 +159,7 @@ def test_a_replica_lives_through_a_crash_of_the_gateway_and_is_adopted(nodes: No
     again(gateway)
     began = time.monotonic()
     wait_until_ready(gateway, BACK_SECONDS)
-    print(f"\nadopted {time.monotonic() - began:.1f} s after the start")
+    print(f"\nadopted {time.monotonic() - began:.1f} s after the start")  # noqa: T201 - the figures
     wait_until(lambda: ask(gateway) == 200, BACK_SECONDS)
     assert before == engines(gateway)
     log = gateway.folder / "data" / "engines" / "tiny_0" / "engine.log"
@@ -175,7 +175,7 @@ def test_a_killed_engine_is_started_again(nodes: Nodes, gateway: Stack) -> None:
     began = time.monotonic()
     os.kill(engine, signal.SIGKILL)
     wait_until(lambda: engines(gateway) not in ([], [engine]) and ask(gateway) == 200, BACK_SECONDS)
-    print(f"\ntraffic back {time.monotonic() - began:.1f} s after the engine was killed")
+    print(f"\ntraffic back {time.monotonic() - began:.1f} s after the engine was killed")  # noqa: T201 - the figures
     assert "the engine ended with 137" in gateway.log()
     ended(gateway)
     assert "" == nodes.order("where", ACTOR)
