@@ -18,7 +18,7 @@ import pytest
 
 from tests import tiny_gguf
 from tests.backends.running import alive, wait_until
-from tests.e2e.conftest import Stack, again, start, stop, wait_until_ready
+from tests.e2e.conftest import Stack, again, start, stop
 from tests.gateway.test_serve import ask
 
 PYTHON = os.environ.get("GATEWAY_TEST_RAY_PYTHON", "")
@@ -158,7 +158,7 @@ def test_a_replica_lives_through_a_crash_of_the_gateway_and_is_adopted(nodes: No
     gateway.process.wait()
     again(gateway)
     began = time.monotonic()
-    wait_until_ready(gateway, BACK_SECONDS)
+    wait_until(lambda: "adopted the engine that runs" in gateway.log(), BACK_SECONDS)
     print(f"\nadopted {time.monotonic() - began:.1f} s after the start")  # noqa: T201 - the figures
     wait_until(lambda: ask(gateway) == 200, BACK_SECONDS)
     assert before == engines(gateway)

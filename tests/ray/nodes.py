@@ -16,6 +16,7 @@ os.environ |= {
     "RAY_TMPDIR": str(FOLDER),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "TMPDIR": str(FOLDER),  # of the nodes: what a lost one leaves
 }
 
 import ray  # noqa: E402 - it reads the environment
