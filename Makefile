@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index bench-routing fuzz test-kills test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-limits bench-index bench-routing fuzz test-kills test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -36,6 +36,10 @@ bench-guard: $(VENV)/.runtime
 # Standings and the audit log alone: what they add to a turn.
 bench-records: $(VENV)/.runtime
 	$(BIN)/python bench/records.py $(ARGS)
+
+# Rate limits alone: what they add to a turn.
+bench-limits: $(VENV)/.runtime
+	$(BIN)/python bench/limits.py $(ARGS)
 
 # The audit log's index: how fast it is made, and searched.
 bench-index: $(VENV)/.dev

@@ -41,6 +41,8 @@ class Limiter:
         self._unbound = key == person == _UNBOUND
         self._places: dict[str, list[tuple[str, str]]] = {}
         """Places of running turns, key and name, by the turn."""
+        self._known: dict[str, tuple[Caller, list[tuple[str, str, int, str]]]] = {}
+        """The limits of each key, as it was when they were found out."""
         self._away_until = 0.0
 
     def holds(self, caller: Caller) -> bool:
@@ -95,36 +97,41 @@ class Limiter:
                 self.meter.renew(places)
 
     def _bounds(self, turn: Turn, tokens: int, *, stream: bool) -> tuple[Bounded, ...]:
-        caller, own, person = turn.caller, turn.caller.limits, turn.standing.id
-        found = _limits(
-            KEY,
-            own.requests_per_minute or self.key.requests_per_minute,
-            own.tokens_per_minute or self.key.tokens_per_minute,
-            own.parallel_streams or self.key.parallel_streams,
+        """Return the limits of *turn*, each with what it takes of it."""
+        person, found = turn.standing.id, []
+        for whose, what, limit, key in self._limits(turn.caller):
+            if (whose is PERSON and not person) or (what is STREAMS and not stream):
+                continue
+            if what is TOKENS:  # who asks for more than there ever is gets all of it
+                charge = Charge(key + person if whose is PERSON else key, limit, min(tokens, limit))
+            else:
+                place = turn.id if what is STREAMS else ""
+                charge = Charge(key + person if whose is PERSON else key, limit, 1, place)
+            found.append(Bounded(whose, what, charge))
+        return tuple(found)
+
+    def _limits(self, caller: Caller) -> list[tuple[str, str, int, str]]:
+        """Return whose, what, how much, and the key of it in Redis, of a person's without its end; found out once."""
+        known, limits = self._known.get(caller.key_id, (None, []))
+        if known is caller:
+            return limits
+        own = caller.limits
+        found = (
+            (KEY, REQUESTS, own.requests_per_minute or self.key.requests_per_minute),
+            (KEY, TOKENS, own.tokens_per_minute or self.key.tokens_per_minute),
+            (KEY, STREAMS, own.parallel_streams or self.key.parallel_streams),
+            (PERSON, REQUESTS, own.person_requests_per_minute or self.person.requests_per_minute),
+            (PERSON, TOKENS, own.person_tokens_per_minute or self.person.tokens_per_minute),
+            (PERSON, STREAMS, own.person_parallel_streams or self.person.parallel_streams),
         )
-        if person:
-            found += _limits(
-                PERSON,
-                own.person_requests_per_minute or self.person.requests_per_minute,
-                own.person_tokens_per_minute or self.person.tokens_per_minute,
-                own.person_parallel_streams or self.person.parallel_streams,
-            )
         slot = f"gw:{{limits:{caller.tenant}}}"  # one of a cluster for all of a tenant: keys and people in one call
-        ids = {KEY: caller.key_id, PERSON: person}
-        return tuple(
-            Bounded(
-                whose,
-                what,
-                Charge(
-                    f"{slot}:{whose}:{ids[whose]}:{what}",
-                    limit,
-                    min(tokens, limit) if what == TOKENS else 1,  # who asks for more than there ever is gets all of it
-                    turn.id if what == STREAMS else "",
-                ),
-            )
+        limits = [
+            (whose, what, limit, f"{slot}:{what}:{whose}:{caller.key_id if whose is KEY else ''}")
             for whose, what, limit in found
-            if stream or what != STREAMS
-        )
+            if limit is not None
+        ]
+        self._known[caller.key_id] = (caller, limits)
+        return limits
 
     async def _take(self, charges: list[Charge]) -> Grant | None:
         """Return what Redis says; None: it is away."""
@@ -149,11 +156,6 @@ class Limiter:
                 self.book.leave(one.key, one.place)
             else:
                 self.book.give(one.key, one.amount, one.at, now)
-
-
-def _limits(whose: str, requests: int | None, tokens: int | None, streams: int | None) -> list[tuple[str, str, int]]:
-    found = ((REQUESTS, requests), (TOKENS, tokens), (STREAMS, streams))
-    return [(whose, what, limit) for what, limit in found if limit is not None]
 
 
 def _used(turn: Turn) -> int | None:

@@ -123,8 +123,7 @@ class Meter:
             if self._connection is None:
                 self._connection = await self.redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
             connection = self._connection
-            packed = [part for arguments in some for part in connection.pack_command("EVALSHA", SHA, *arguments)]
-            await connection.send_packed_command(packed)
+            await connection.send_packed_command(b"".join([_packed(arguments) for arguments in some]))
             answers = [await _answer(connection) for _ in some]
             if isinstance(answers[0], NoScriptError):  # a server that is new: then it knows none of them
                 await connection.send_packed_command(connection.pack_command("SCRIPT", "LOAD", SCRIPT))
@@ -137,6 +136,15 @@ class Meter:
         if connection is not None:
             await connection.disconnect(nowait=True)
             await self.redis.connection_pool.release(connection)
+
+
+def _packed(arguments: tuple[Any, ...]) -> bytes:
+    """Return a call of the script in Redis' protocol; the client's own packing takes three times as long."""
+    parts = [b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (len(arguments) + 2, SHA.encode())]
+    for argument in arguments:
+        encoded = str(argument).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
+    return b"".join(parts)
 
 
 async def _answer(connection: AbstractConnection) -> Any:
