@@ -19,6 +19,7 @@ from backends.signals import Listener
 from backends.upstream import Upstream
 from gateway.audit.log import Chain, Log
 from gateway.audit.record import Audit, Unrecorded
+from gateway.audit.slots import node
 from gateway.audit.texts import Texts
 from gateway.audit.writer import closed, open_writer
 from gateway.keys import Caller, KeyRing
@@ -103,7 +104,7 @@ class Services:
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
             board.KEYS: self.take_keys,
-            board.REPLICAS: self.take_replicas,
+            board.replicas_of(node(settings.data_dir / "audit")): self.take_replicas,
             board.KEYWORDS: self.shelf.take,
             board.PEOPLE: self.directory.take,
         }

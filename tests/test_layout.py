@@ -82,7 +82,6 @@ ELSEWHERE = {
     "gateway/complaints/rules.py": "tests/gateway/relay/test_letters.py",
     "gateway/books.py": "tests/e2e/test_people.py",
     "gateway/control.py": "tests/gateway/test_serve.py",
-    "gateway/replicas.py": "tests/gateway/test_serve.py",
     "gateway/tasks.py": "tests/gateway/test_serve.py",
     "gateway/embedded.py": "tests/gateway/test_banner.py",
     "gateway/key_fields.py": "tests/gateway/admin/test_keys.py",
