@@ -60,6 +60,7 @@ lock:
 	  -o requirements/runtime.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group build --group dev \
 	  -o requirements/dev.lock pyproject.toml
+	awk '/^asyncpg==/ {p = 1} p && !/^asyncpg==/ && !/^    / {exit} p' requirements/dev.lock > requirements/postgres.lock
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
