@@ -79,7 +79,7 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 
 # Workers, the state server and the whole gateway killed ten times each under 200 streams; some minutes.
 test-kills: $(VENV)/.dev
-	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py $(ARGS)
+	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py tests/e2e/test_limits.py $(ARGS)
 
 # vLLM for CPUs in an environment of its own (3.5 GB), and the engines' tests against it. Not part of `make test`.
 test-vllm: $(VENV)/.dev $(VENV)-vllm/.ready
