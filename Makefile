@@ -39,6 +39,7 @@ bench-records: $(VENV)/.runtime
 
 # Rate limits alone: what they add to a turn.
 bench-limits: $(VENV)/.runtime
+	$(BIN)/python bench/limit_calls.py
 	$(BIN)/python bench/limits.py $(ARGS)
 
 # The audit log's index: how fast it is made, and searched.
