@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from backends.engines.family import Command
 from backends.identity import Handle, Identity, members
 from backends.ownership import Ownership
 from backends.record import About, Record
+
+T = TypeVar("T")
 
 LOG_BYTES = 16 * 1024 * 1024
 """Size at which a log is set aside: by the shim while the engine runs, or before the next start. One older is kept."""
@@ -121,6 +123,20 @@ class Process:
         if self._handle is not None:
             await self._handle.wait()
         return self._over()
+
+    async def end_or(self, watch: "Coroutine[Any, Any, T]") -> "int | T":
+        """Return the exit status when it ends, or what *watch* returns before."""
+        ended = asyncio.create_task(self.wait())
+        watching = asyncio.create_task(watch)
+        try:
+            await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return ended.result()
+            return watching.result()
+        finally:
+            ended.cancel()
+            watching.cancel()
+            await asyncio.gather(ended, watching, return_exceptions=True)
 
     async def stop(self) -> None:
         """Have the engine end: SIGTERM, SIGKILL after the grace time; return when nothing of it is left.
