@@ -5,16 +5,15 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.launch import Spot
+from backends.launch import Spot, end_or
 from backends.launch.choice import launcher
 from backends.launch.ray_client import Cluster
 from backends.probe import MODELS_PATH, Probe, address, served_name
@@ -25,8 +24,6 @@ from backends.traffic import NoTraffic, Traffic
 from backends.watch import MISSES, Watch, until_healthy
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DRAIN_SECONDS = 30.0
 """For running requests to end; the default of `timeouts.drain_seconds`."""
@@ -54,11 +51,12 @@ async def _there_is_room() -> None:
 class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
-    *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *outlive*
-    and *log_bytes* are the process's, *cluster* is where a deployment on Ray is placed; *traffic* tells what requests
-    it has, and running ones get *drain_seconds*. An engine that is not adopted is started once *room* has returned:
-    what is not wanted any more may have the GPU until then. *clock*, *back_off*, *poll_seconds* (while starting, while
-    ready) and *port_seconds* are arguments for the tests' sake.
+    *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *host* is
+    one address of several that the name of an external engine stands for. *outlive* and *log_bytes* are the process's,
+    *cluster* is where a deployment on Ray is placed; *traffic* tells what requests it has, and running ones get
+    *drain_seconds*. An engine that is not adopted is started once *room* has returned: what is not wanted any more may
+    have the GPU until then. *clock*, *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are
+    arguments for the tests' sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -68,6 +66,7 @@ class Replica:
         run_dir: Path,
         *,
         on_change: Callable[[], None] = lambda: None,
+        host: str = "",
         clock: Callable[[], float] = time.monotonic,
         back_off: Sequence[float] = BACK_OFF,
         poll_seconds: tuple[float, float] = (0.1, 5.0),
@@ -102,9 +101,10 @@ class Replica:
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port_of(index) or 0)
-        self.process = launcher(
-            deployment, self.id, run_dir / folder(self.id), cluster, outlive=outlive, log_bytes=log_bytes
-        )
+        if host:
+            self.address = self.address._replace(host=host)
+        own = run_dir / folder(self.id)
+        self.process = launcher(deployment, self.id, own, cluster, outlive=outlive, log_bytes=log_bytes)
         self.looked = asyncio.Event()
         """Set once it is known whether an engine runs already: until then nobody should be told that none does."""
         self._task: asyncio.Task[None] | None = None
@@ -230,6 +230,10 @@ class Replica:
             created=self.created,
         )
 
+    def endpoints(self) -> list[Endpoint]:
+        """Return all that it is for those who send requests: one, but for `backends.discovery.ByName`."""
+        return [self.endpoint()]
+
     def _set(self, state: ReplicaState, error: StartFailed | None = None) -> None:
         self.last_error = error or (None if state is ReplicaState.READY else self.last_error)
         if state is self.state:
@@ -304,7 +308,7 @@ class Replica:
         self.address = address(self._at(left.spot), left.spot.port)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.deployment.start_timeout_seconds):
-                if await self._end_or(self._until_healthy()) is None:
+                if await end_or(self.process, self._until_healthy()) is None:
                     log.info("%s: adopted the engine that runs (%s)", self.id, left.name)
                     return True
         log.warning("%s: the engine that runs (%s) does not get well and is ended", self.id, left.name)
@@ -332,7 +336,7 @@ class Replica:
         seconds = self.deployment.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await self._end_or(self._until_healthy())
+                return await end_or(self.process, self._until_healthy())
         except TimeoutError:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
 
@@ -354,22 +358,8 @@ class Replica:
     async def _until_lost(self) -> str:
         """Return why the replica is not ready any more: its process ended, it missed its probes, or it has stalled."""
         watch = Watch(self.deployment, self.served_name, lambda: self.traffic.silence(self.id))
-        lost = await self._end_or(watch.until_lost(self.address, self.family.health_path, self.poll_seconds[1]))
+        lost = await end_or(self.process, watch.until_lost(self.address, self.family.health_path, self.poll_seconds[1]))
         return f"the engine ended with {lost}" if isinstance(lost, int) else lost
-
-    async def _end_or(self, watch: "Coroutine[Any, Any, T]") -> "int | T":
-        """Return the process's exit status when it ends, or what *watch* returns before."""
-        ended = asyncio.create_task(self.process.wait())
-        watching = asyncio.create_task(watch)
-        try:
-            await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                return ended.result()
-            return watching.result()
-        finally:
-            ended.cancel()
-            watching.cancel()
-            await asyncio.gather(ended, watching, return_exceptions=True)
 
     async def _until_healthy(self) -> None:
         await until_healthy(self.deployment, self.address, self.family.health_path, self.poll_seconds[0])

@@ -22,6 +22,8 @@ from gateway.audit.record import Audit, Unrecorded
 from gateway.audit.texts import Texts
 from gateway.audit.writer import closed, open_writer
 from gateway.keys import Caller, KeyRing
+from gateway.limits.limiter import Limiter
+from gateway.limits.meter import Meter
 from gateway.metrics import Metrics
 from gateway.people.directory import Directory
 from gateway.people.ledger import Ledger
@@ -84,6 +86,8 @@ class Services:
         )
         self.letting = Letting(redis, self.pool, settings.node, index)
         self.directory = Directory()
+        limits = settings.limits
+        self.limiter = Limiter(Meter(redis), limits.key, limits.person, closed=limits.state_away == "closed")
         self.watch = Watch(Ledger(redis, settings.strikes.rule()))
         self.stages = Stages(
             standings=self._standings(),
@@ -92,7 +96,8 @@ class Services:
             audit=self._audit(chain),
             pool=self.pool,
             metrics=metrics,
-            limits=settings.limits,
+            limiter=self.limiter,
+            limits=limits,
             timeouts=settings.timeouts,
             labels=settings.labels,
             strikes=settings.strikes,
@@ -201,7 +206,7 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
     listener = Listener(services.upstream, services.pool.lines)
-    parts = (services.shelf, services.watch, listener, services.letting)
+    parts = (services.shelf, services.watch, services.limiter, listener, services.letting)
     reporting = report(reports_path(settings.data_dir), services.pool)
     work = (services.flush_for_ever(), reporting, *(part.run() for part in parts))
     tasks = [asyncio.create_task(one) for one in work]
@@ -214,4 +219,5 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
         services.flush_metrics()
         services.upstream.close()
         await closed(writer)
+        await services.limiter.meter.close()
         await redis.aclose()

@@ -101,6 +101,7 @@ ELSEWHERE = {
     "gateway/keyword_impact.py": "tests/gateway/admin/test_audit.py",
     "gateway/keyword_trials.py": "tests/gateway/admin/test_keywords.py",
     "gateway/keyword_versions.py": "tests/gateway/test_keyword_store.py",
+    "gateway/limits/rules.py": "tests/gateway/limits/test_limiter.py",
     "gateway/logs.py": "tests/gateway/test_banner.py",
     "gateway/people/journal.py": "tests/gateway/people/test_measures.py",
     "gateway/problems.py": "tests/gateway/relay/test_turn.py",

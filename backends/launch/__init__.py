@@ -1,10 +1,14 @@
 """What a replica asks of whatever starts its engine: `local` on this machine, `ray` on the nodes of a cluster."""
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from backends.engines.family import Command
 from backends.record import About
+
+T = TypeVar("T")
 
 
 class Spot(NamedTuple):
@@ -67,3 +71,18 @@ class Launcher(Protocol):
 
     def tail(self, lines: int = 20) -> tuple[str, ...]:
         """Return the last *lines* of the log."""
+
+
+async def end_or(engine: Launcher, watch: "Coroutine[Any, Any, T]") -> "int | T":
+    """Return the exit status of *engine* when it ends, or what *watch* returns before."""
+    ended = asyncio.create_task(engine.wait())
+    watching = asyncio.create_task(watch)
+    try:
+        await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            return ended.result()
+        return watching.result()
+    finally:
+        ended.cancel()
+        watching.cancel()
+        await asyncio.gather(ended, watching, return_exceptions=True)

@@ -127,7 +127,7 @@ class Fleet:
         """Tell the workers what there is."""
         members = self.members
         self.metrics.take(members)
-        endpoints = [member.endpoint() for member in members]
+        endpoints = [endpoint for member in members for endpoint in member.endpoints()]
         await self.publisher.publish(self.document, [msgspec.to_builtins(endpoint) for endpoint in endpoints])
 
     def coming(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 from backends.deployment import Deployment
+from backends.discovery import ByName
 from backends.launch import ray as on_ray
 from backends.leftovers import end_all, leftovers
 from backends.ownership import Ownership
@@ -78,6 +79,8 @@ class House:
         self, deployment: Deployment, index: int, on_change: Callable[[], None], room: Callable[[], Awaitable[object]]
     ) -> Replica:
         """Return a replica that lives here; see `Replica` for *on_change* and *room*."""
+        if deployment.discover is not None:
+            return ByName(deployment, self.folder, on_change=on_change)
         return Replica(
             deployment,
             index,

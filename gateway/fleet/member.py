@@ -132,8 +132,14 @@ class Member:
                 await self._ordered.wait()
 
     def endpoint(self) -> Endpoint:
-        """Return the replica as the workers see it."""
-        found = self.replica.endpoint()
+        """Return the replica as its owner sees it."""
+        return self._drained(self.replica.endpoint())
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the replica as the workers see it: several, where a name stands for them."""
+        return [self._drained(endpoint) for endpoint in self.replica.endpoints()]
+
+    def _drained(self, found: Endpoint) -> Endpoint:
         if not self.drain_name:
             return found
         return msgspec.structs.replace(found, state=ReplicaState.DRAINING, drain=self.drain_name, wakes=False)
@@ -184,7 +190,9 @@ class Member:
 
     async def _leave(self) -> None:
         """Drain and stop it, and have it start anew where that is wanted; return at another order."""
-        if self._gently and self.replica.state in {ReplicaState.READY, ReplicaState.DRAINING}:
+        serves = self.replica.state in {ReplicaState.READY, ReplicaState.DRAINING}
+        named = self.replica.deployment.discover is not None  # a stop then cuts nothing: who has a lease keeps it
+        if self._gently and serves and not named:
             self._call(self.drain_name or new_name())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
