@@ -21,7 +21,6 @@ from backends.identity import Handle, Identity, members
 from backends.ownership import Ownership
 from backends.record import About, Record
 
-
 LOG_BYTES = 16 * 1024 * 1024
 """Size at which a log is set aside: by the shim while the engine runs, or before the next start. One older is kept."""
 TAIL_BYTES = 64 * 1024

@@ -63,17 +63,14 @@ class Cluster:
         self.where = where
         self.owner = owner
         self.place_seconds = place_seconds
-        self._agent: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._numbers = itertools.count(1)
+        self._link: Link | None = None
         self._connecting = asyncio.Lock()
         self._not_before = 0.0
 
     @property
     def pid(self) -> int | None:
         """Process id of the agent; None: none runs."""
-        return self._agent.pid if self._agent is not None else None
+        return self._link.agent.pid if self._link is not None else None
 
     async def call(self, name: str, method: str, *arguments: Any) -> Any:
         """Call *method* of the actor *name*. Raises `RayTrouble`."""
@@ -94,37 +91,30 @@ class Cluster:
 
     async def close(self) -> None:
         """End the agent; the actors go on."""
-        self._drop("it was closed")
-        if self._reading is not None:
-            await asyncio.gather(self._reading, return_exceptions=True)
-        if self._agent is not None:
-            await self._agent.wait()
-            self._agent = None
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     async def _ask(self, what: str, with_: dict[str, Any], seconds: float) -> Any:
-        stdin = await self._connected()
-        number = next(self._numbers)
-        self._waiting[number] = answered = asyncio.get_running_loop().create_future()
+        link = await self._connected()
         try:
-            stdin.write(json.dumps({"id": number, "do": what, "with": with_}).encode() + b"\n")
             async with asyncio.timeout(seconds + MARGIN_SECONDS):
-                answer = await answered
+                answer = await link.ask(what, with_)
         except TimeoutError:
-            self._drop(f"nothing was heard for {seconds + MARGIN_SECONDS:g} s")
+            log.warning("Ray's client has said nothing for %g s and is ended", seconds + MARGIN_SECONDS)
+            await link.close()
             raise RayTrouble("Ray's client hangs") from None
-        finally:
-            self._waiting.pop(number, None)
         return _value(answer)
 
-    async def _connected(self) -> asyncio.StreamWriter:
-        """Return where requests are written, once the agent has found the cluster."""
+    async def _connected(self) -> "Link":
+        """Return the agent, once it has found the cluster."""
         async with self._connecting:
-            if self._agent is None or self._agent.returncode is not None or self._agent.stdin is None:
-                await self._connect()
-            assert self._agent is not None and self._agent.stdin is not None  # noqa: S101, PT018 - for the types
-            return self._agent.stdin
+            if self._link is None or self._link.ended:
+                await self.close()
+                self._link = await self._connect()
+            return self._link
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> "Link":
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._not_before - loop.time())
         self._not_before = loop.time() + PAUSE_SECONDS
@@ -137,42 +127,71 @@ class Cluster:
             limit=LONGEST_LINE,
             start_new_session=True,  # Ctrl-C is for the owner, who still has engines to end
         )
-        assert agent.stdout is not None  # noqa: S101 - for the types
+        link = Link(agent)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                first = await agent.stdout.readline()
-            version = _value(json.loads(first or b'{"error": "other", "why": "its client ends at once"}'))
-        except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):
-                agent.kill()
-            await agent.wait()
-            if isinstance(error, TimeoutError):
-                raise RayTrouble(f"no Ray cluster answers at {address}") from None
+                version = _value(await link.first())
+        except TimeoutError:
+            await link.close()
+            raise RayTrouble(f"no Ray cluster answers at {address}") from None
+        except BaseException:
+            await link.close()
             raise
         log.info("connected to the Ray cluster at %s (Ray %s)", address, version)
-        self._agent = agent
-        self._reading = asyncio.create_task(self._read(agent, agent.stdout))
+        return link
 
-    async def _read(self, agent: asyncio.subprocess.Process, answers: asyncio.StreamReader) -> None:
+
+class Link:
+    """Questions to one agent, and its answers."""
+
+    def __init__(self, agent: asyncio.subprocess.Process) -> None:
+        self.agent = agent
+        self.ended = False
+        """Whether nothing more comes from it."""
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count(1)
+        self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+
+    async def first(self) -> dict[str, Any]:
+        """Return what it says of itself: the version, or why it has no cluster."""
+        return await self._first
+
+    async def ask(self, what: str, with_: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to one question."""
+        number = next(self._numbers)
+        self._waiting[number] = answered = asyncio.get_running_loop().create_future()
+        try:
+            if self.ended or self.agent.stdin is None:
+                return ENDED
+            self.agent.stdin.write(json.dumps({"id": number, "do": what, "with": with_}).encode() + b"\n")
+            return await answered
+        finally:
+            self._waiting.pop(number, None)
+
+    async def close(self) -> None:
+        """End the agent, and whoever waits for an answer is told."""
+        if self.agent.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.agent.kill()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self) -> None:
         """Hand out the answers until the agent ends."""
-        while line := await answers.readline():
+        answers = self.agent.stdout
+        while answers is not None and (line := await answers.readline()):
             answer = json.loads(line)
-            waiting = self._waiting.get(answer["id"])
+            waiting = self._waiting.get(answer["id"]) if "id" in answer else self._first
             if waiting is not None and not waiting.done():
                 waiting.set_result(answer)
-        await agent.wait()
-        if self._waiting:
-            log.warning("Ray's client has ended with %d", agent.returncode)
-        for waiting in self._waiting.values():
+        self.ended = True
+        for waiting in (self._first, *self._waiting.values()):
             if not waiting.done():
-                waiting.set_result({"error": "other", "why": "Ray's client has ended"})
+                waiting.set_result(ENDED)
+        await self.agent.wait()
 
-    def _drop(self, why: str) -> None:
-        """End the agent, so that the next question starts another."""
-        if self._agent is not None and self._agent.returncode is None:
-            log.info("Ray's client is ended: %s", why)
-            with contextlib.suppress(ProcessLookupError):
-                self._agent.kill()
+
+ENDED = {"error": "other", "why": "Ray's client has ended"}
 
 
 def _value(answer: dict[str, Any]) -> Any:
