@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-limits bench-index bench-routing fuzz test-kills test-engines test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-limits bench-index bench-routing fuzz test-kills test-engines test-vllm test-ray clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -62,6 +62,8 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group build --group dev \
 	  -o requirements/dev.lock pyproject.toml
 	awk '/^asyncpg==/ {p = 1} p && !/^asyncpg==/ && !/^    / {exit} p' requirements/dev.lock > requirements/postgres.lock
+	echo 'ray>=2.60' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  -o requirements/ray.lock -
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
@@ -99,5 +101,15 @@ $(VENV)-vllm/.ready: tests/vllm/install.py | $(BIN)/pip
 	$(BIN)/python tests/vllm/install.py $(VENV)-vllm
 	@touch $@
 
+# Ray in an environment of its own (250 MB), and replicas on a cluster of two simulated nodes, with the figures. Not part
+# of `make test`.
+test-ray: $(VENV)/.dev $(VENV)-ray/.ready
+	GATEWAY_TEST_RAY_PYTHON=$(abspath $(VENV)-ray)/bin/python $(BIN)/pytest -s tests/e2e/test_ray.py $(ARGS)
+
+$(VENV)-ray/.ready: requirements/ray.lock | $(BIN)/pip
+	$(BIN)/python -m venv $(VENV)-ray
+	$(VENV)-ray/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/ray.lock
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-llama $(VENV)-vllm .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-vllm $(VENV)-ray .mypy_cache .ruff_cache .pytest_cache .coverage*

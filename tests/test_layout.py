@@ -50,6 +50,7 @@ ELSEWHERE = {
     "gateway/audit/recovery.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/settling.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/slots.py": "tests/gateway/audit/test_writer.py",
+    "backends/launch/choice.py": "tests/backends/launch/test_ray.py",
     "backends/lease.py": "tests/gateway/relay/test_failover.py",
     "backends/upstream.py": "tests/gateway/relay/test_turn.py",
     "backends/engines/embedded.py": "tests/e2e/test_engines.py",

@@ -40,6 +40,7 @@ class Absent(RayTrouble):
     """There is no such actor."""
 
 
+ENDED: dict[str, Any] = {"error": "other", "why": "Ray's client has ended"}
 KINDS: dict[str, type[RayTrouble]] = {"lost": Gone, "no_place": NoPlace, "absent": Absent}
 
 
@@ -160,7 +161,8 @@ class Link:
     async def ask(self, what: str, with_: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one question."""
         number = next(self._numbers)
-        self._waiting[number] = answered = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answered
         try:
             if self.ended or self.agent.stdin is None:
                 return ENDED
@@ -189,9 +191,6 @@ class Link:
             if not waiting.done():
                 waiting.set_result(ENDED)
         await self.agent.wait()
-
-
-ENDED = {"error": "other", "why": "Ray's client has ended"}
 
 
 def _value(answer: dict[str, Any]) -> Any:

@@ -88,3 +88,15 @@ def test_replicas_that_are_to_have_what_another_has_now(
     before: dict[str, Any], after: dict[str, Any], expected: bool
 ) -> None:
     assert expected is changes_places(llama(**before), llama(**after))
+
+
+def test_what_runs_elsewhere_is_in_nobodys_way() -> None:
+    """Ports of the nodes are not this machine's."""
+    there = deployment("a", placement="ray", port=8001)
+    assert not in_the_way(there, deployment("b", port=8001))
+    assert not changes_places(there, there)
+
+
+@pytest.mark.parametrize("field", [{"placement": "ray"}, {"placement": "ray", "num_gpus": 2}])
+def test_another_place_needs_a_new_engine(field: dict[str, Any]) -> None:
+    assert needs_restart(deployment(), deployment(**field))

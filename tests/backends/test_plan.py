@@ -118,3 +118,13 @@ def test_the_plan_as_json() -> None:
     assert (entry["deployment"], entry["names"]) == ("deployments[0]", ["m", "n", "/models/m/"])
     assert entry["problems"] == [{"key": "deployments[0].port", "message": "is taken"}]
     assert set(entry["replicas"][0]) == {"replica", "port", "environment", "argv", "shell"}
+
+
+def test_what_ray_chooses_is_said_to_be_chosen() -> None:
+    """The node's address has a word in its place, and no GPU is named."""
+    [one] = planned([deployment(placement="ray", tensor_parallel_size=2)], remark="no GPUs")
+    [replica] = one.replicas
+    assert "--host NODE" in replica.shell
+    assert {} == replica.environment
+    assert "Ray chooses a node with 2 GPU for each; its address stands for NODE" in one.remarks
+    assert "no GPUs" not in one.remarks

@@ -151,3 +151,20 @@ def test_looking_where_nothing_tells(tmp_path: Path, monkeypatch: pytest.MonkeyP
     machine = look([vllm(tmp_path)], tmp_path)
     assert machine.gpus is None
     assert machine.remark == "GPUs are not looked at: nvidia-smi: No such file or directory"
+
+
+def test_what_runs_on_other_machines_is_not_looked_for_here(tmp_path: Path, nvidia_smi: Path) -> None:
+    """Neither its files and programs nor ports and GPUs, which are the nodes'."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        there = {"placement": "ray", "path": "/no/model", "python": "/no/python", "tensor_parallel_size": 8}
+        deployments = [
+            vllm(tmp_path, **{**there, "port": port}),
+            vllm(tmp_path, **{**there, "port": port, "model": "w"}),
+        ]
+        deployments[1] = deployments[1].model_copy(update={"path": "/no/other"})
+        assert found(two_gpus(tmp_path), *deployments) == []
+    assert look(deployments, tmp_path) == Machine(tmp_path)
+    assert not nvidia_smi.exists()

@@ -1,10 +1,13 @@
 """Who owns the engines of a machine, what is left to whom, and what is nobody's."""
 
+import asyncio
+import json
 import signal
 from pathlib import Path
 
 import pytest
 
+from backends.launch.ray_client import Absent
 from gateway.fleet import house
 from gateway.fleet.house import House
 from gateway.settings import Engines
@@ -32,3 +35,25 @@ async def test_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                 pytest.fail("both have it")
     async with second.owned():
         assert not second.left_over(())
+
+
+async def test_what_ran_on_a_cluster_for_nobody_is_ended_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its deployment went while the gateway was away; what is wanted stays."""
+    ours = House(tmp_path)
+    for name in ("gone_0", "wanted_0"):
+        (ours.folder / name).mkdir(parents=True)
+        (ours.folder / name / "ray.json").write_text(json.dumps({"actor": name.replace("_", "#"), "grace_seconds": 1}))
+    killed: list[str] = []
+
+    async def call(name: str, *_: object) -> object:
+        raise Absent(name)
+
+    async def kill(name: str) -> None:
+        killed.append(name)
+
+    monkeypatch.setattr(ours.cluster, "call", call)
+    monkeypatch.setattr(ours.cluster, "kill", kill)
+    monkeypatch.setattr(House, "_drained", lambda *_: asyncio.sleep(0))
+    async with ours.owned():
+        await ours.clear(ours.left_over({"wanted#0"}))
+        assert (["gone#0"], []) == (killed, ours.left_over({"wanted#0"}))
