@@ -19,7 +19,7 @@ class Text(msgspec.Struct, frozen=True, omit_defaults=True):
 
     chars: int
     sha256: str
-    """`gateway.audit.texts.digest`: with every number and address masked. Older records have that of the text itself."""
+    """`gateway.audit.texts.digest`: of the masked text. Older records have that of the text as it came."""
     text: str | None = None
 
 
