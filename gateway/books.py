@@ -55,6 +55,7 @@ async def kept(
     """
     root, secret = settings.data_dir / "audit", settings.audit.signing_key
     writer = open_writer(root, "control", power=settings.audit.durability == "power")
+    exporter: Exporter | None = None
     try:
         signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
         if signing is None:
@@ -65,8 +66,9 @@ async def kept(
         uphold, find = people.measures.uphold, finding(engine)
         staff = reviewing(settings, engine, redis, chain=writer, uphold=uphold, find_turn=find, names=name_of)
         books = Books(writer, searched(settings, engine, writer, signing), people, staff)
+        exporter = Exporter(root, signing, settings.audit.heads_copy)
         work = [
-            Exporter(root, signing, settings.audit.heads_copy).run(),
+            exporter.run(),
             Retention(root, settings.audit.retention_days, signing, writer).run(),
             Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics()).run(),
             Expiry(engine, settings.audit.retention_days).run(),
@@ -80,6 +82,8 @@ async def kept(
             yield books
     finally:
         await closed(writer)
+        if exporter is not None:
+            await asyncio.to_thread(exporter.last)
 
 
 def searched(settings: Settings, engine: AsyncEngine, writer: Writer, signing: Signer) -> AuditServices:

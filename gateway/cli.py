@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_strikes
-from gateway.audit.errors import AuditUnavailable
+from gateway.audit.errors import AuditMissing, AuditUnavailable
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
 from gateway.logs import configure
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there, without a complaint
         return EXIT_PIPE
-    except (SettingsInvalid, ServeFailed, DatabaseUnavailable, AuditUnavailable) as error:
+    except (SettingsInvalid, ServeFailed, DatabaseUnavailable, AuditUnavailable, AuditMissing) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return EXIT_CONFIG
     return status

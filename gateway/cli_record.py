@@ -16,6 +16,7 @@ from gateway.admin.details import fields
 from gateway.admin.recorder import Action
 from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditUnavailable
+from gateway.audit.heads import sign
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
 from gateway.cli_keys import check_data
@@ -96,6 +97,11 @@ def _put(settings: Settings, record: Admin) -> None:
         writer.append(encode(record))
     finally:
         writer.close()
+    secret = settings.audit.signing_key
+    try:
+        sign(settings.data_dir / "audit", secret.get_secret_value() if secret is not None else None)
+    except OSError as error:  # it is on record; the control process signs it when it is there again
+        log.error("the heads of the audit log cannot be signed: %s", error)  # noqa: TRY400
 
 
 def _details(given: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ UNTESTED = {
 """Sources without a test file of their own, with the reason or the place."""
 ELSEWHERE = {
     "gateway/audit/chain.py": "tests/gateway/audit/test_segments.py",
+    "gateway/audit/walk.py": "tests/gateway/audit/test_verify.py",
     "gateway/audit/recovery.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/settling.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/slots.py": "tests/gateway/audit/test_writer.py",

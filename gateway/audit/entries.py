@@ -19,7 +19,7 @@ class Text(msgspec.Struct, frozen=True, omit_defaults=True):
 
     chars: int
     sha256: str
-    """Of its UTF-8, before anything in it was masked."""
+    """`gateway.audit.texts.digest`: of the masked text. Older records have that of the text as it came."""
     text: str | None = None
 
 

@@ -1,12 +1,13 @@
 """Signed heads, and their copy."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.audit.heads import HEADS, KEY, Exporter, Signer, Unsigned, lines, signed_heads, signer
+from gateway.audit.heads import BEAT_SECONDS, HEADS, KEY, Exporter, Signer, Unsigned, alone, lines, signed_heads, signer
 from gateway.audit.writer import Writer
 
 Opened = Callable[..., Writer]
@@ -80,6 +81,36 @@ def test_a_line_is_written_where_something_moved_and_names_the_one_before(world:
     found = world.documents()
     assert [one["previous"] for one in found] == ["", *(one["signature"] for one in found[:-1])]
     assert signed_heads(found[-1]) == {world.writer.slot.name: world.writer.head}
+
+
+def test_an_idle_gateway_signs_that_nothing_moved(world: World) -> None:
+    """So that what is younger than the last line tells of lines that are gone."""
+    world.grow()
+    world.now += BEAT_SECONDS - 1
+    assert not world.exporter.step()
+    world.now += 1
+    assert world.exporter.step()
+    assert signed_heads(world.documents()[-1]) == {}
+
+
+async def test_one_signs_at_a_time(world: World) -> None:
+    """A command of the shell leaves it to the control process, and that waits for the command."""
+    world.writer.append(b"x")
+    world.writer.sync()
+    with alone(world.root):
+        task = asyncio.create_task(world.exporter.run())
+        await asyncio.sleep(0.2)
+        assert world.documents() == []
+    while not world.documents():
+        await asyncio.sleep(0.05)
+    with alone(world.root) as free:
+        assert not free
+    task.cancel()
+    await asyncio.wait([task])
+    world.writer.append(b"x")
+    world.writer.sync()
+    world.exporter.last()
+    assert len(world.documents()) == 2
 
 
 def test_each_day_names_all_writers(world: World, opened: Opened) -> None:
