@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.appeals import After, Told, listed, with_turn
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import Limit, repeatable
+from gateway.admin.recorder import asking
 from gateway.admin.review import refusals, review
 from gateway.complaints.export import Format, written
 from gateway.complaints.rules import Kind
@@ -56,7 +57,7 @@ async def export(
 ) -> StreamingResponse:
     """Write complaints as a file, csv or JSON lines; this goes on record."""
     found = review(request)
-    await found.read(request.state.admin, "complaints.export", format=form, status=status or "", kind=kind or "")
+    await found.read(asking(request), "complaints.export", format=form, status=status or "", kind=kind or "")
     parts = found.complaints.every(Filter(status=status, kind=kind), now())
     media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
     headers = {"content-disposition": f'attachment; filename="complaints.{form}"'}
