@@ -136,11 +136,16 @@ class EventQuery(Strict):
         return EventFilter(people=people, **self.model_dump(exclude={"person", "limit", "after"}))
 
 
-class HistoryQuery(BaseModel):
-    """A page of what a person said, the newest first."""
+class PastQuery(BaseModel):
+    """A page of what happened to a person, the newest first."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 100
     after: After = Field(None, description="The `next` of the page before.")
+
+
+class HistoryQuery(PastQuery):
+    """A page of what a person said, the newest first."""
+
     texts: bool = Field(default=False, description="Show the texts that are kept; this goes on record.")
