@@ -21,6 +21,7 @@ from gateway.audit.search import Search
 from gateway.audit.verification import Verification
 from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, closed, open_writer
+from gateway.complaints.contents import Contents
 from gateway.metrics import AuditMetrics
 from gateway.people import register
 from gateway.people.elsewhere import Counted, others_of
@@ -64,10 +65,12 @@ async def kept(
         uphold, find = people.measures.uphold, finding(engine)
         staff = reviewing(settings, engine, redis, chain=writer, uphold=uphold, find_turn=find, names=name_of)
         books = Books(writer, searched(settings, engine, writer, signing), people, staff)
+        follower = Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics())
         work = [
             Exporter(root, signing, settings.audit.heads_copy).run(),
             Retention(root, settings.audit.retention_days, signing, writer).run(),
-            Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics()).run(),
+            follower.run(),
+            Contents(redis, find, lambda: follower.caught_up).run(),
             Expiry(engine, settings.audit.retention_days).run(),
             staff.run(),
         ]
