@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway import cli_turns
 from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import HEADS, signer, writers
@@ -30,6 +31,7 @@ def add_parser(commands: Any) -> None:
     actions.add_parser("heads", help="show how far each writer's records are safe on the disk")
     show = actions.add_parser("show", help="show the records of a turn; this goes on record too")
     show.add_argument("id", help="the content id, as in the header X-Content-Id")
+    cli_turns.add_actions(actions)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -44,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"data_dir: there is no audit log in {settings.data_dir.absolute()}. "
             "Run this in the gateway's folder, or with the same GATEWAY_DATA_DIR or GATEWAY_CONFIG"
         )
+    if arguments.action in cli_turns.ACTIONS:
+        return cli_turns.run(arguments)
     return work[arguments.action](settings, arguments)
 
 

@@ -14,15 +14,13 @@ from gateway.admin.keywords import page
 from gateway.admin.recorder import asking
 from gateway.audit import documents
 from gateway.audit.export import MEDIA, lines
-from gateway.audit.search import Page, QueryTooShort, SearchTooLong, UnknownName
+from gateway.audit.search import Page, QueryTooShort, SearchTooLong, UnknownName, content_id_of
 from gateway.problems import Problem, invalid
 
 router = APIRouter(prefix="/admin", tags=["audit"])
 
 TOO_LONG = "The index did not answer in time: ask for a shorter time, or for more that narrows it down."
 NOT_KEPT = "This gateway keeps no audit log."
-PREFIXES = ("chatcmpl-", "cmpl-")
-"""Before the content id in the body of a refusal."""
 
 
 def audit(request: Request) -> AuditServices:
@@ -103,7 +101,7 @@ async def show(
     request: Request, content_id: Annotated[str, Path(max_length=200)], *, texts: bool = False
 ) -> dict[str, Any]:
     """Show one turn; with `texts=true` its texts, where they are kept, and this goes on record."""
-    name = next((content_id.removeprefix(p) for p in PREFIXES if content_id.startswith(p)), content_id)
+    name = content_id_of(content_id)
     if texts:
         await audit(request).record(asking(request), READ_TEXTS, target=name, what="turn")
     with searching():

@@ -4,32 +4,21 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.appeals import After, Told, listed, with_turn
+from gateway.admin.appeals import After, listed, with_turn
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import Limit, repeatable
 from gateway.admin.recorder import asking
 from gateway.admin.review import refusals, review
 from gateway.complaints.export import Format, written
+from gateway.complaints.fields import Answer
 from gateway.complaints.rules import Kind
 from gateway.complaints.store import Filter, shown
 from gateway.keys import now
-from gateway.keyword_fields import RiskId
 
 router = APIRouter(prefix="/admin/complaints", tags=["complaints"])
 
 Status = Literal["open", "answered"]
-
-
-class Answer(BaseModel):
-    """What staff say to a complaint; whoever complained reads the answer."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    answer: Told
-    decision: Literal["founded", "unfounded"]
-    risk: RiskId | None = Field(None, description="What a founded one is about: the content becomes a harmful label.")
 
 
 @router.get("")

@@ -24,6 +24,15 @@ EXPORTED = 500
 """Turns of one query of an export."""
 
 
+PREFIXES = ("chatcmpl-", "cmpl-", "modr-")
+"""Before the content id in a body."""
+
+
+def content_id_of(text: str) -> str:
+    """Return the content id of a *text* that has it as a header or a body does."""
+    return next((text.removeprefix(prefix) for prefix in PREFIXES if text.startswith(prefix)), text)
+
+
 class SearchTooLong(Exception):
     """The database did not answer in time."""
 
