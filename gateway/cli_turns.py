@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -64,7 +64,14 @@ def _add_query(action: argparse.ArgumentParser, shape: type[BaseModel]) -> None:
         if field.annotation is bool:
             action.add_argument(flag, dest=ASKED + name, action="store_true", help=text)
         else:
-            action.add_argument(flag, dest=ASKED + name, metavar=name.upper(), help=text)
+            shown = "|".join(_words(field.annotation)) or (field.alias or name).upper()
+            action.add_argument(flag, dest=ASKED + name, metavar=shown, help=text)
+
+
+def _words(annotation: Any) -> list[str]:
+    """Return the words that a field takes, where those are all it takes."""
+    kinds = [one for one in (annotation, *get_args(annotation)) if get_origin(one) is Literal]
+    return [str(word) for kind in kinds for word in get_args(kind)]
 
 
 def run(arguments: argparse.Namespace) -> int:

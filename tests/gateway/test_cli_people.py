@@ -1,6 +1,7 @@
 """`gateway people` beside a state server and a database."""
 
 import asyncio
+import getpass
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,9 +62,10 @@ def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
     assert run("search", "--state", "suspended")[1] == "nobody\n"
     [writer] = (tmp_path / "audit").glob("*-cli0")
     records = [decode(row.body) for row in read(writer)]
-    assert [(one.kind, one.reason) for one in records if isinstance(one, Person)] == [
-        ("suspend", "rude"),
-        ("lift", "sorry"),
+    who = f"shell:{getpass.getuser()}"
+    assert [(one.kind, one.reason, one.by) for one in records if isinstance(one, Person)] == [
+        ("suspend", "rude", who),
+        ("lift", "sorry", who),
     ]
 
 

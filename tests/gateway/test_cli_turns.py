@@ -137,6 +137,13 @@ def test_what_cannot_be_asked_is_named(run: Run, arguments: tuple[str, ...], sta
     assert (status, True) == (found, named in complaint), complaint
 
 
+def test_the_help_says_what_can_be_asked(run: Run) -> None:
+    """Each filter by its name, with the words that it takes."""
+    out = run("audit", "events", "--help")[1]
+    assert ("--outcome ok|failed|denied|unfinished" in out, "--from FROM" in out) == (True, True)
+    assert "--format jsonl|csv" in run("audit", "export", "--help")[1]
+
+
 def test_nothing_is_read_that_cannot_be_put_on_record(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
