@@ -22,13 +22,14 @@ from gateway.audit.verification import Verification
 from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, closed, open_writer
 from gateway.complaints.contents import Contents
+from gateway.complaints.labels import finding
 from gateway.metrics import AuditMetrics
 from gateway.people import register
 from gateway.people.elsewhere import Counted, others_of
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
-from gateway.reviewing import Reviewing, finding, reviewing
+from gateway.reviewing import Reviewing, reviewing
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.tasks import running

@@ -24,12 +24,12 @@ from gateway.cli_record import who
 from gateway.complaints.decisions import Decisions
 from gateway.complaints.export import Format, written
 from gateway.complaints.fields import Answer, Decision, Reject, Uphold
+from gateway.complaints.labels import finding
 from gateway.complaints.published import OPEN, Case
 from gateway.complaints.rules import Kind
 from gateway.complaints.store import Cases, Decided, Filter, UnknownCase, shown
 from gateway.keys import now
 from gateway.problems import Problem
-from gateway.reviewing import finding
 from gateway.settings import Settings, load
 from gateway.settings_words import dotted
 from gateway.terminal import moment, plain
@@ -193,7 +193,8 @@ def told(found: Any) -> str:
 def line(one: Mapping[str, Any], most: int | None = None) -> str:
     """Return a case in some lines: who, until when, about what, *most* characters of the text, and the decision."""
     state = f"{one['status']}, overdue" if one["overdue"] else one["status"]
-    words = [one["id"], state, f"due {moment(one['due_at'])}", f"{one['tenant']}/{plain(one['user'])}", one["person"]]
+    user = plain(one["user"]) or "(no name)"
+    words = [one["id"], state, f"due {moment(one['due_at'])}", f"{one['tenant']}/{user}", one["person"]]
     words += [one.get("kind") or "", f"content {one['content_id']}" if one["content_id"] else ""]
     words += [f"in {record['writer']} {record['seq']}" for record in one.get("records", ())]
     lines = ["  ".join(filter(None, words))]
@@ -202,6 +203,6 @@ def line(one: Mapping[str, Any], most: int | None = None) -> str:
     lines += [f"  contact: {plain(one['contact'])}"] if one.get("contact") else []
     if one["status"] != OPEN:
         said = plain(one.get("reason") or one.get("answer") or "")
-        what = one.get("decision") or one["status"]
-        lines.append(f"  {what} by {one['decided_by']} {moment(one['decided_at'])} {one['risk'] or ''}: {said}")
+        what = " ".join(filter(None, (one.get("decision") or one["status"], one["risk"])))
+        lines.append(f"  {what} by {plain(one['decided_by'])} {moment(one['decided_at'])}: {said}")
     return "\n".join(lines)

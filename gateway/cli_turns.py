@@ -185,7 +185,7 @@ def told(action: str, found: Mapping[str, Any]) -> str:
 def turn(one: Mapping[str, Any]) -> str:
     """Return a turn in a line, with a line more for each text."""
     verdict = one["verdict"]
-    who = f"{one['tenant'] or ''}/{plain(one['user'] or '')}"
+    who = f"{one['tenant'] or ''}/{plain(one['user'] or '') or '(no name)'}"
     words = [moment(one["accepted_at"] / 1_000), one["id"], verdict["action"], verdict["risk"] or ""]
     words += [one["outcome"] or "unfinished", who, one["person"] or "", one["key"] or "", plain(one["model"] or "")]
     lines = ["  ".join(filter(None, words))]

@@ -102,7 +102,7 @@ def test_what_is_decided_becomes_a_label(run: Run, tmp_path: Path) -> None:
     rejected = json.loads(run("appeals", "reject", "apl_2", "--reason", "查过", "--risk", "A1f", "--json")[1])
     assert (rejected["status"], rejected["risk"], rejected["decided_by"]) == ("rejected", "A1f", WHO)
     answered = run("complaints", "answer", "cmp_1", "--answer", "谢谢", "--decision", "founded", "--risk", "A1d")[1]
-    assert f"founded by {WHO} " in answered
+    assert f"founded A1d by {WHO} " in answered
 
     async def labels() -> list[tuple[str, str]]:
         async with sql.opened(Settings(data_dir=tmp_path)) as engine, engine.connect() as connection:
