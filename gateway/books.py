@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.audit_services import AuditServices
@@ -22,13 +21,15 @@ from gateway.audit.search import Search
 from gateway.audit.verification import Verification
 from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, closed, open_writer
+from gateway.complaints.contents import Contents
+from gateway.complaints.labels import finding
 from gateway.metrics import AuditMetrics
+from gateway.people import register
 from gateway.people.elsewhere import Counted, others_of
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
-from gateway.people.tables import people_aliases
-from gateway.reviewing import Reviewing, finding, reviewing
+from gateway.reviewing import Reviewing, reviewing
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.tasks import running
@@ -67,10 +68,12 @@ async def kept(
         staff = reviewing(settings, engine, redis, chain=writer, uphold=uphold, find_turn=find, names=name_of)
         books = Books(writer, searched(settings, engine, writer, signing), people, staff)
         exporter = Exporter(root, signing, settings.audit.heads_copy)
+        follower = Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics())
         work = [
             exporter.run(),
             Retention(root, settings.audit.retention_days, signing, writer).run(),
-            Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics()).run(),
+            follower.run(),
+            Contents(redis, find, lambda: follower.caught_up).run(),
             Expiry(engine, settings.audit.retention_days).run(),
             staff.run(),
         ]
@@ -92,10 +95,8 @@ def searched(settings: Settings, engine: AsyncEngine, writer: Writer, signing: S
     heads: tuple[Path, ...] = (root / HEADS, *filter(None, [settings.audit.heads_copy]))
 
     async def ids_of(person: str) -> list[str]:
-        """Return a person's id and those that stand for it."""
-        query = select(people_aliases.c.alias).where(people_aliases.c.person == person)
         async with engine.connect() as connection:
-            return [person, *(await connection.execute(query)).scalars()]
+            return await register.ids_of(connection, person)
 
     verification = Verification(lambda: verify(root, signing, heads))
     return AuditServices(Search(engine), writer, verification, settings.labels.producer, ids_of)

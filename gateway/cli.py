@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | check | keys … | admins … | keywords … | people … | strikes … | audit …`."""
+"""The command line: `gateway serve | check`, and what is kept: `gateway keys | keywords | people | audit … ACTION`."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_strikes
+from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_staff, cli_strikes
 from gateway.audit.errors import AuditMissing, AuditUnavailable
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_admins.add_parser(commands)
     cli_keywords.add_parser(commands)
     cli_people.add_parser(commands)
+    cli_staff.add_parser(commands)
     cli_strikes.add_parser(commands)
     cli_audit.add_parser(commands)
     arguments = parser.parse_args(argv)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway import cli_turns
 from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditMissing
 from gateway.audit.heads import HEADS, lines, sign, signer, writers
@@ -36,6 +37,7 @@ def add_parser(commands: Any) -> None:
     actions.add_parser("heads", help="show how far each writer's records are safe on the disk")
     show = actions.add_parser("show", help="show the records of a turn; this goes on record too")
     show.add_argument("id", help="the content id, as in the header X-Content-Id")
+    cli_turns.add_actions(actions)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -52,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not os.access(settings.data_dir / "audit", os.R_OK | os.X_OK):  # to whom may not look, everything is gone
         raise AuditMissing("data_dir: the audit log may not be read; run this as the gateway's own user")
+    if arguments.action in cli_turns.ACTIONS:
+        return cli_turns.run(arguments)
     return work[arguments.action](settings, arguments)
 
 

@@ -31,6 +31,8 @@ CHANGES = {
     "people": frozenset(
         {"suspend", "lift", "ban", "unban", "exempt", "unexempt", "alias", "unalias", "import-aliases"}
     ),
+    "appeals": frozenset({"uphold", "reject"}),
+    "complaints": frozenset({"answer"}),
     "strikes": frozenset({"rebuild"}),
 }
 """Commands and their actions that change something; the others of them only read."""
@@ -80,21 +82,21 @@ def _recorded(settings: Settings, name: str, arguments: argparse.Namespace) -> I
         nonlocal outcome
         outcome = "ok" if well else "failed"
 
-    _put(settings, action.record(details=_details(given)))
+    put(settings, action.record(details=_details(given)))
     try:
         yield ended
     finally:
         try:
-            _put(settings, action.record(outcome))
+            put(settings, action.record(outcome))
         except AuditUnavailable as error:  # it is done
             log.error("how `%s` ended is not on record: %s", name, error)  # noqa: TRY400
 
 
-def _put(settings: Settings, record: Admin) -> None:
-    """Write one record; the chain is free again for what the command itself records."""
+def put(settings: Settings, *records: Admin) -> None:
+    """Write records; the chain is free again for what the command itself records. Raises `AuditUnavailable`."""
     writer = open_writer(settings.data_dir / "audit", "cli")
     try:
-        writer.append(encode(record))
+        writer.append(*map(encode, records))
     finally:
         writer.close()
     secret = settings.audit.signing_key

@@ -80,6 +80,7 @@ ELSEWHERE = {
     "gateway/audit/errors.py": "tests/gateway/audit/test_writer.py",
     "gateway/cli_record.py": "tests/gateway/test_cli_admins.py",
     "gateway/cli_strikes.py": "tests/gateway/people/test_rebuild.py",
+    "gateway/complaints/fields.py": "tests/gateway/admin/test_appeals.py",
     "gateway/complaints/rules.py": "tests/gateway/relay/test_letters.py",
     "gateway/books.py": "tests/e2e/test_people.py",
     "gateway/control.py": "tests/gateway/test_serve.py",

@@ -9,6 +9,7 @@ from gateway.admin.audit import audit, searching
 from gateway.admin.audit_services import READ_TEXTS
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
+from gateway.admin.recorder import asking
 from gateway.keyword_changes import Edit
 from gateway.keyword_fields import LARGEST_ID, Reason
 from gateway.keyword_impact import MOST_TURNS
@@ -181,7 +182,7 @@ async def impact(
     if source == "audit":
         if trial.texts is not None:
             raise invalid("`texts` and `source=audit` are two different sources.", "texts")
-        await audit(request).record(request.state.admin, READ_TEXTS, what="keywords.impact", last=last)
+        await audit(request).record(asking(request), READ_TEXTS, what="keywords.impact", last=last)
         with searching():
             search, trials = audit(request).search, keywords(request).trials
             return await over_turns(trials, search, trial.version, last, Direction(trial.direction))

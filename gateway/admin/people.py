@@ -6,6 +6,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from gateway.admin.audit_fields import PastQuery
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.keywords import page, repeatable
 from gateway.admin.services import PeopleServices
@@ -71,8 +72,16 @@ async def export(request: Request, which: Annotated[WhichTable, Query()]) -> Str
 
 @router.get("/{person_id}")
 async def show(request: Request, person_id: str) -> dict[str, Any]:
-    """Show one person: names, standing, ban, exemption."""
+    """Show one person: names, standing, ban, exemption, and what happened to them lately."""
     return await people(request).roster.show(await people(request).measures.main(person_id))
+
+
+@router.get("/{person_id}/events")
+async def list_events(request: Request, person_id: str, query: Annotated[PastQuery, Query()]) -> dict[str, Any]:
+    """List what happened to a person: suspensions, lifts, bans, exemptions, aliases; the newest first."""
+    person = await people(request).measures.main(person_id)
+    found, after = await people(request).roster.past.page(person, query.limit, query.after)
+    return {"person": person, "data": found, "next": None if after is None else str(after)}
 
 
 @router.post("/{person_id}/suspend")

@@ -64,6 +64,13 @@ async def main_of(connection: AsyncConnection, person: str) -> str:
     return found or person
 
 
+async def ids_of(connection: AsyncConnection, person: str) -> list[str]:
+    """Return a person's id and those that stand for it."""
+    aliases = people_aliases.c
+    query = select(aliases.alias).where(aliases.person == person).order_by(aliases.alias)
+    return [person, *(await connection.execute(query)).scalars()]
+
+
 async def place(  # noqa: PLR0913, PLR0917 - a row of the table
     connection: AsyncConnection, kind: str, person: str, until: int | None, reason: str, by: str, now: int
 ) -> None:

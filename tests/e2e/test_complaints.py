@@ -137,7 +137,9 @@ def test_a_complaint_from_content_id_to_label(gateway: Stack, receiver: str) -> 
     with gateway.client() as client:
         content_id = client.post("/v1/chat/completions", json=body).headers["x-content-id"]
         made = client.post("/v1/complaints", json={"content_id": content_id, "kind": "false", "text": "不对"})
-        assert made.status_code == 201, made.text
+        assert (made.status_code, made.json()["content_on_record"]) == (201, True), made.text
+        wrong = client.post("/v1/complaints", json={"content_id": "f" * 24, "kind": "other"})
+        assert (wrong.status_code, wrong.json()["content_on_record"]) == (201, False), wrong.text
     index(gateway, receiver)
     with admin(gateway) as staff:
         said = {"answer": "已经处理", "decision": "founded", "risk": "A5a"}

@@ -1,6 +1,7 @@
 """`gateway people` beside a state server and a database."""
 
 import asyncio
+import getpass
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,13 @@ from redis import Redis
 
 from gateway import cli
 from gateway.audit.entries import Person, decode
+from gateway.audit.index import Index
 from gateway.audit.segments import read
 from gateway.people.directory import person_id
 from gateway.people.ledger import EPOCH
 from gateway.settings import Settings
 from gateway.state import board, sql
+from tests.following import follow
 
 ANN = person_id("default", "ann")
 People = Callable[..., tuple[int, str, str]]
@@ -59,9 +62,10 @@ def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
     assert run("search", "--state", "suspended")[1] == "nobody\n"
     [writer] = (tmp_path / "audit").glob("*-cli0")
     records = [decode(row.body) for row in read(writer)]
-    assert [(one.kind, one.reason) for one in records if isinstance(one, Person)] == [
-        ("suspend", "rude"),
-        ("lift", "sorry"),
+    who = f"shell:{getpass.getuser()}"
+    assert [(one.kind, one.reason, one.by) for one in records if isinstance(one, Person)] == [
+        ("suspend", "rude", who),
+        ("lift", "sorry", who),
     ]
 
 
@@ -135,6 +139,28 @@ def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monke
         "data_dir: no gateway was ever started" in complaint,
         (tmp_path / "wrong").exists(),
     )
+
+
+def test_what_happened_is_told(run: People, tmp_path: Path) -> None:
+    """Who, what, until when and why, in the time of Shanghai; on the person's page, too."""
+    run("ban", "--user", "ann", "--until", "4000000000", "--reason", "rude\x1b")
+    run("unban", ANN, "--reason", "enough")
+
+    async def index() -> None:
+        async with sql.opened(Settings(data_dir=tmp_path)) as engine:
+            await follow(engine, tmp_path / "audit", Index())
+
+    asyncio.run(index())
+    newest, oldest = run("events", "--user", "ann")[1].splitlines()
+    assert "ban  until 2096-10-02 15:06:40 +08:00" in oldest
+    assert (": rude\ufffd" in oldest, "unban" in newest, ": enough" in newest) == (True, True, True)
+    assert newest in run("show", ANN)[1]
+    status, out, _ = run("events", ANN, "--limit", "1", "--json")
+    page = json.loads(out)
+    assert (status, [one["kind"] for one in page["data"]]) == (0, ["unban"])
+    assert f"more: --after {page['next']}" in run("events", ANN, "--limit", "1")[1]
+    assert "ban  until" in run("events", ANN, "--after", page["next"])[1]
+    assert run("events", ANN, "--after", "x")[0] == 2
 
 
 def test_a_name_does_nothing_to_the_terminal(run: People) -> None:

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.audit.entries import Accepted, Appeal, Text, encode
 from gateway.audit.index import Index
 from gateway.audit.writer import Writer, open_writer
-from gateway.complaints.labels import Turn
+from gateway.complaints.labels import Turn, finding
 from gateway.complaints.published import Board
 from gateway.people.directory import person_id
 from gateway.people.ledger import Ledger
 from gateway.people.measures import People
 from gateway.people.seen import Seen, name_of
-from gateway.reviewing import finding, reviewing
+from gateway.reviewing import reviewing
 from gateway.settings import Settings
 from gateway.state import sql
 from gateway.tasks import ended
