@@ -6,7 +6,6 @@ The same database, state server and log as the REST API, by the same rules; a wr
 import argparse
 import asyncio
 import contextlib
-import getpass
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,6 +19,7 @@ from redis.exceptions import RedisError
 from gateway.admin.services import PeopleServices
 from gateway.audit.writer import closed, open_writer
 from gateway.cli_keys import EXIT_USAGE, NOT_TOLD, check_data
+from gateway.cli_record import who
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.alias_files import take_in
 from gateway.people.aliases import Row, UnknownAlias
@@ -148,18 +148,18 @@ async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> 
     if isinstance(asked, Placement):
         given = (asked.end_ms() if isinstance(asked, Suspension) else asked.end(), asked.reason)
     person = await _person(services, arguments)
-    done: Done = await getattr(services.measures, arguments.action)(person, *given, getpass.getuser())
+    done: Done = await getattr(services.measures, arguments.action)(person, *given, who())
     return {"measure": done.id, "applied": done.applied, "person": await services.roster.show(done.person)}
 
 
 async def _alias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     asked = _asked(NewAlias, arguments)
     row = Row(asked.tenant, asked.alias, asked.user)
-    return (await services.aliases.add(row, asked.reason, getpass.getuser()))[0]
+    return (await services.aliases.add(row, asked.reason, who()))[0]
 
 
 async def _unalias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    return await services.aliases.remove(arguments.id, _asked(Because, arguments).reason, getpass.getuser())
+    return await services.aliases.remove(arguments.id, _asked(Because, arguments).reason, who())
 
 
 async def _aliases(services: PeopleServices, arguments: argparse.Namespace) -> Any:
@@ -170,7 +170,7 @@ async def _aliases(services: PeopleServices, arguments: argparse.Namespace) -> A
 async def _import(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     reason = _asked(Because, arguments).reason
     data = await asyncio.to_thread(arguments.file.read_bytes)
-    return await take_in(services.aliases, data, reason, getpass.getuser())
+    return await take_in(services.aliases, data, reason, who())
 
 
 async def _person(services: PeopleServices, arguments: argparse.Namespace) -> str:

@@ -12,8 +12,9 @@ from gateway.admin.review import refusals, review
 from gateway.complaints.rules import LONGEST_TEXT
 from gateway.complaints.store import Cases, Filter, UnknownCase, shown
 from gateway.keys import now
-from gateway.keyword_fields import Reason, RiskId
+from gateway.keyword_fields import RiskId
 from gateway.problems import invalid
+from gateway.reasons import Reason
 
 router = APIRouter(prefix="/admin/appeals", tags=["appeals"])
 

@@ -20,12 +20,13 @@ from gateway.audit.entries import Person
 from gateway.people import register
 from gateway.people.directory import is_id, person_id
 from gateway.people.errors import MeasureRefused, StandingsAway
-from gateway.people.journal import LONGEST_REASON, measure, now_ms
+from gateway.people.journal import measure, now_ms
 from gateway.people.ledger import Incomplete
 from gateway.people.measures import People
 from gateway.people.seen import Sight, kept, remember
 from gateway.people.standing import COUNT_SECONDS
 from gateway.people.tables import people_aliases, people_changes
+from gateway.reasons import LONGEST_REASON
 from gateway.state.sql import alone
 from policies.strikes import UNTIL_LIFTED
 

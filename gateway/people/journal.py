@@ -9,11 +9,9 @@ from gateway.audit.errors import AuditUnavailable
 from gateway.audit.log import Chain
 from gateway.audit.record import new_id
 from gateway.people.errors import MeasureRefused
+from gateway.reasons import LONGEST_REASON, says_something
 
 log = logging.getLogger(__name__)
-
-LONGEST_REASON = 2_000
-"""Characters; the shapes of `gateway.people.fields` have the same bound."""
 
 
 class Journal:
@@ -43,7 +41,7 @@ class Journal:
 
 def measure(kind: str, person: str, reason: str, by: str, **more: Any) -> Person:
     """Return the record of what is about to be done to a person now. Raises `MeasureRefused` naming ``reason``."""
-    if not reason.strip() or len(reason) > LONGEST_REASON or "\0" in reason:
+    if not says_something(reason) or len(reason) > LONGEST_REASON or "\0" in reason:
         text = f"must say why, in at most {LONGEST_REASON} characters, for those who read the log"
         raise MeasureRefused("reason", text, conflict=False)
     at = now_ms()
