@@ -13,7 +13,7 @@ from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
 from gateway.people.ledger import Change, Changed
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import PENDING
-from policies.strikes import BY_HAND, GOOD, UNTIL_LIFTED
+from policies.strikes import BY_HAND, GOOD, UNTIL_LIFTED, State
 from tests.gateway.people.conftest import World, away
 
 HOUR_MS = 3_600_000
@@ -54,6 +54,19 @@ async def test_a_suspension_and_its_lift(world: World, ann: str) -> None:
     assert not lifted.state.suspended(until - 1)
     assert await world.replayed(ann) == lifted.state
     assert world.told() == [("suspend", ann), ("done suspend", ann), ("lift", ann), ("done lift", ann)]
+
+
+async def test_where_there_is_nothing_to_lift(world: World, ann: str) -> None:
+    """It is refused, and not on record; a row, or a violation today, is something. Not known: it is done later."""
+    with pytest.raises(MeasureRefused) as refused:
+        await world.people.lift(ann, "r", "eve")
+    assert (refused.value.field, refused.value.conflict, world.told()) == ("id", True, [])
+    await world.say(ann, "a")
+    assert (await world.people.lift(ann, "r", "eve")).state.today == 0
+    await world.ledger.set(ann, State(today=1, day=1, at=1))  # of a day long ago
+    with pytest.raises(MeasureRefused):
+        await world.people.lift(ann, "r", "eve")
+    assert not (await world.over(away()).measures.lift(ann, "r", "eve")).applied
 
 
 async def test_an_upheld_appeal_gives_the_level_back_once(world: World, ann: str) -> None:
@@ -114,6 +127,7 @@ async def test_what_is_counted_meanwhile_stays_in_order(
     world: World, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A violation between the look at a standing and the lift is lifted, too; it is tried again by the new number."""
+    await world.say(ann, "z")
     lift, tries = world.ledger.lift, []
 
     async def interrupted(person: str, *, upheld: bool = False, seq: int | None = None) -> Change:
@@ -124,7 +138,7 @@ async def test_what_is_counted_meanwhile_stays_in_order(
 
     monkeypatch.setattr(world.ledger, "lift", interrupted)
     done = await world.people.lift(ann, "r", "eve")
-    assert (tries, done.state.row) == ([0, 1], 0)
+    assert (tries, done.state.row) == ([1, 2], 0)
 
 
 async def test_a_command_that_comes_too_late_does_nothing(world: World, ann: str) -> None:
