@@ -262,6 +262,11 @@ class Rebuilder:
                 break
         return len(everybody) - len(left), len(left)
 
+    async def unknown(self) -> int:
+        """Return how many people of note there are of whom no log says anything: their standing stays as it is."""
+        known = {*self.events.people, *(await self.others.people() if self.others is not None else ())}
+        return len((await self.ledger.notable()).keys() - known)
+
     async def _events(self, person: str) -> list[Event]:
         """Return all that counts of a person, wherever they said it."""
         own = self.events.people.get(person, [])

@@ -1,7 +1,8 @@
 """Standings from the log, on a real chain and a real state server."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ async def rebuilder(redis: "Redis", tmp_path: Path) -> Rebuilder:
     found = Rebuilder(Ledger(redis, Rule()), tmp_path / "audit")
     await found.ledger.open("e")
     return found
+
+
+@pytest.fixture
+def shell(valkey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[int]]:
+    """Runs `gateway strikes rebuild`."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    return lambda: asyncio.to_thread(main, ["strikes", "rebuild"])  # the command has a loop of its own
 
 
 async def say(writer: Writer, ledger: Ledger, turn: str, words: str, *, violation: bool = True) -> None:
@@ -99,18 +109,38 @@ async def test_what_an_admin_did_is_replayed(writer: Writer, rebuilder: Rebuilde
     assert not (await ledger.look("p")).state.suspended(time.time_ns() // 1_000_000)
 
 
-async def test_by_hand(
-    writer: Writer, rebuilder: Rebuilder, valkey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_by_hand(writer: Writer, rebuilder: Rebuilder, shell: Callable[[], Awaitable[int]]) -> None:
     """`gateway strikes rebuild` does the same."""
     await say(writer, rebuilder.ledger, "1", "a")
     await rebuilder.ledger.lift("p")  # not on record
-    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
-    import asyncio  # noqa: PLC0415 - the command has a loop of its own
-
-    assert await asyncio.to_thread(main, ["strikes", "rebuild"]) == 0
+    assert await shell() == 0
     assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+async def test_by_hand_without_a_log(
+    rebuilder: Rebuilder, shell: Callable[[], Awaitable[int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what is missing and changes nothing, also where the shell alone has a log."""
+    await rebuilder.ledger.count("p", "a", violation=True)
+    assert await shell() == 78
+    assert f"no audit log of a gateway in {tmp_path / 'audit'}" in capsys.readouterr().err
+    assert not (tmp_path / "audit").exists()
+    open_writer(tmp_path / "audit", "cli").close()
+    assert await shell() == 78
+    assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+async def test_by_hand_with_a_log_that_knows_nobody(
+    writer: Writer, rebuilder: Rebuilder, shell: Callable[[], Awaitable[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has a standing that it says nothing of is counted, keeps it, and is no success; beside others they are."""
+    await rebuilder.ledger.count("q", "a", violation=True)
+    assert await shell() == 1
+    assert "1 people have violations in a row or are suspended, and the log says nothing" in capsys.readouterr().err
+    await say(writer, rebuilder.ledger, "1", "a")
+    assert await shell() == 0
+    assert "1 people have" in capsys.readouterr().err
+    assert (await rebuilder.ledger.look("q")).state.row == 1
 
 
 def pending(writer: Writer, turn: str) -> None:
