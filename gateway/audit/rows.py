@@ -110,6 +110,7 @@ CHANGING = frozenset({"suspend", "lift", "uphold"})
 
 def event(heard: Heard) -> Row | None:
     """Return the row of what an admin did, or of what changed a standing; None: it is neither."""
+    at = heard.record.at
     match heard.record:
         case Admin() as one:
             who, action, target, details = one.admin, one.action, one.target, one.details
@@ -119,13 +120,14 @@ def event(heard: Heard) -> Row | None:
             details = {"reason": one.reason, "until": one.until, "strike": msgspec.to_builtins(one.strike)}
         case Applied(strike=strike) as one if strike.event in CHANGING:
             who, action, target, kind = "", strike.event, one.person, "applied"
+            at = strike.at  # one that is on record twice, after a kill, is at one moment
             details = {"id": one.id, "strike": msgspec.to_builtins(strike)}
         case _:
             return None
     return {
         "writer": heard.writer,
         "seq": heard.seq,
-        "at": bounded(one.at),
+        "at": bounded(at),
         "kind": kind,
         "by": clean(who) or "",
         "action": clean(action) or "",

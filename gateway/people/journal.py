@@ -45,7 +45,7 @@ def measure(kind: str, person: str, reason: str, by: str, **more: Any) -> Person
         text = f"must say why, in at most {LONGEST_REASON} characters, for those who read the log"
         raise MeasureRefused("reason", text, conflict=False)
     at = now_ms()
-    return Person(at=at, id=new_id(), person=person, kind=kind, reason=reason, by=by, strike=Strike(at), **more)
+    return Person(at=at, person=person, kind=kind, reason=reason, by=by, strike=Strike(at), **{"id": new_id(), **more})
 
 
 def now_ms() -> int:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit.entries import Person, Strike
 from gateway.audit.log import Chain
+from gateway.audit.record import new_id
 from gateway.people import register
 from gateway.people.directory import is_id, person_id
 from gateway.people.errors import MeasureRefused, StandingsAway, UnknownName, UnknownPerson
@@ -75,9 +76,12 @@ class People:
         """End a suspension; row and day begin again, the level stays. Refused of whoever has none of the three."""
         return await self._strike("lift", person, reason, by)
 
-    async def uphold(self, person: str, reason: str, by: str) -> Done:
-        """Take back a suspension that was a mistake: a lift, and its level goes back, too."""
-        return await self._strike("uphold", person, reason, by)
+    async def uphold(self, person: str, reason: str, by: str, appeal: str) -> Done:
+        """Take back a suspension that was a mistake: a lift, and its level goes back, too.
+
+        Once for each *appeal* (its id): whoever decides it again, after a kill, gets what was done then.
+        """
+        return await self._strike("uphold", person, reason, by, appeal=appeal)
 
     async def ban(self, person: str, until: int | None, reason: str, by: str) -> Done:
         """Ban a person *until* then (Unix seconds; None: until somebody ends it), in place of a ban that holds."""
@@ -148,11 +152,13 @@ class People:
         today = state.today and state.day == day_of(now, self.ledger.rule)
         return not (state.suspended(now) or state.row or today)
 
-    async def _strike(self, kind: str, person: str, reason: str, by: str, until_ms: int = 0) -> Done:
+    async def _strike(  # noqa: PLR0913 - what the record of it has
+        self, kind: str, person: str, reason: str, by: str, until_ms: int = 0, *, appeal: str = ""
+    ) -> Done:
         """Put on record what changes a standing, do it, and put on record what came of it."""
         if not self.counted:
             raise MeasureRefused("id", NO_STRIKES)
-        one = measure(kind, await self.main(person), reason, by, until=until_ms)
+        one = measure(kind, await self.main(person), reason, by, until=until_ms, id=appeal or new_id())
         if kind == "lift" and await self._in_good_standing(one.person):
             raise MeasureRefused("id", f"the person `{one.person}` {NOTHING_TO_LIFT}")
         await self.journal.begin(one)
@@ -176,7 +182,9 @@ class People:
                     with suppress(Changed):
                         if one.kind == "suspend":
                             return await self.ledger.suspend(one.person, one.until, seq=seq)
-                        return await self.ledger.lift(one.person, upheld=one.kind == "uphold", seq=seq)
+                        if one.kind == "uphold":
+                            return await self.ledger.uphold(one.person, one.id, seq=seq)
+                        return await self.ledger.lift(one.person, seq=seq)
         except (RedisError, OSError, Incomplete) as error:
             log.warning("%s of %s is on record and is done later: %r", one.kind, one.person, error)
             return None

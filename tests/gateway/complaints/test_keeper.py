@@ -27,8 +27,8 @@ async def queues(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
         yield opened
 
 
-async def nobody(person: str, reason: str, by: str) -> None:
-    del person, reason, by
+async def nobody(person: str, reason: str, by: str, appeal: str) -> None:
+    del person, reason, by, appeal
 
 
 async def statuses(redis: "Redis") -> list[str | None]:

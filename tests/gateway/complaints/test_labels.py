@@ -9,8 +9,8 @@ from gateway.complaints.labels import Labels, find_nothing
 from tests.gateway.complaints.cases import complaint, enter
 
 
-async def nobody(person: str, reason: str, by: str) -> None:
-    del person, reason, by
+async def nobody(person: str, reason: str, by: str, appeal: str) -> None:
+    del person, reason, by, appeal
 
 
 async def test_labels_are_read_in_order(queues: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:

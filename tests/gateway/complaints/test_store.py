@@ -9,8 +9,8 @@ from gateway.complaints.store import Cases, Filter, UnknownCase
 from tests.gateway.complaints.cases import appeal, complaint, enter
 
 
-async def nothing(person: str, reason: str, by: str) -> None:
-    del person, reason, by
+async def nothing(person: str, reason: str, by: str, appeal: str) -> None:
+    del person, reason, by, appeal
 
 
 async def test_the_oldest_due_come_first(queues: AsyncEngine) -> None:

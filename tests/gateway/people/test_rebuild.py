@@ -68,6 +68,21 @@ async def test_a_lost_state_comes_back(writer: Writer, rebuilder: Rebuilder, red
     assert await rebuilder.step() == 0
 
 
+async def test_one_utterance_around_a_loss_is_one_strike(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
+    """The same words again within ten seconds are known to the state server that was filled anew; others are not."""
+    ledger = rebuilder.ledger
+    await say(writer, ledger, "1", "a")
+    await redis.flushall()
+    assert await rebuilder.step() == 1
+    await say(writer, ledger, "2", "a")
+    await say(writer, ledger, "3", "a")
+    assert (await ledger.look("p")).state.row == 1
+    await redis.flushall()
+    assert await Rebuilder(ledger, rebuilder.events.root).step() == 1
+    await say(writer, ledger, "4", "b")
+    assert (await ledger.look("p")).state.row == 2
+
+
 async def test_what_could_not_be_counted_is_made_up_for(writer: Writer, rebuilder: Rebuilder) -> None:
     """Violations during an outage count in their place: before a clean utterance that came after it."""
     ledger = rebuilder.ledger

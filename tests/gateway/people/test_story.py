@@ -66,7 +66,7 @@ async def measured(people: Any, draw: random.Random, person: str) -> None:
             with contextlib.suppress(MeasureRefused):  # there is nothing to lift
                 await people.lift(person, "r", "eve")
         case _:
-            await people.uphold(person, "r", "eve")
+            await people.uphold(person, "r", "eve", new_id())
 
 
 MEASURES = frozenset({"suspend", "lift", "uphold"})
