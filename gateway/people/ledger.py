@@ -170,6 +170,19 @@ class Ledger:
         found: dict[bytes, bytes] = await cast("Awaitable[Any]", self.redis.hgetall(NOTABLE))
         return {person.decode(): unpacked(packed) for person, packed in found.items()}
 
+    async def noted(self, people: Sequence[str]) -> dict[str, Stamped]:
+        """Return who of *people* has violations in a row or is suspended: one command, however many they are.
+
+        Raises `Incomplete`.
+        """
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.exists(EPOCH)
+            pipeline.hmget(NOTABLE, list(people))
+            complete, rows = await pipeline.execute()
+        if not complete:
+            raise Incomplete
+        return {person: unpacked(row) for person, row in zip(people, rows, strict=True) if row is not None}
+
     async def among(self, people: Sequence[str]) -> dict[str, Stamped]:
         """Return the standing of each of *people*. Raises `Incomplete`."""
         async with self.redis.pipeline(transaction=False) as pipeline:

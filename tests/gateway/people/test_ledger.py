@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.people.ledger import EPOCH, Changed, Incomplete, Ledger
-from policies.strikes import DAY_MS, GOOD, REPEATED, STRUCK, Record, Rule, Seen, State
+from policies.strikes import DAY_MS, GOOD, REPEATED, STRUCK, UNTIL_LIFTED, Record, Rule, Seen, State
 
 NOON = 1_764_000_000_000
 
@@ -86,6 +86,16 @@ async def test_standings_of_many_are_one_question(ledger: Ledger, redis: "Redis"
     await redis.delete(EPOCH)
     with pytest.raises(Incomplete):
         await ledger.among(["p"])
+
+
+async def test_those_of_note_among_many(ledger: Ledger, redis: "Redis") -> None:
+    """One command; whoever is in good standing is not there."""
+    await ledger.count("p", "a", violation=True)
+    await ledger.suspend("q", UNTIL_LIFTED)
+    assert await ledger.noted(["q", "p", "nobody"]) == {name: await ledger.look(name) for name in ("q", "p")}
+    await redis.delete(EPOCH)
+    with pytest.raises(Incomplete):
+        await ledger.noted(["p"])
 
 
 SAY = """
