@@ -24,6 +24,8 @@ from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, closed, open_writer
 from gateway.metrics import AuditMetrics
 from gateway.people.elsewhere import Counted, others_of
+from gateway.people.endings import Endings
+from gateway.people.journal import Journal
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
@@ -71,9 +73,10 @@ async def kept(
             Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics()).run(),
             Expiry(engine, settings.audit.retention_days).run(),
             staff.run(),
+            Endings(engine, writer).run(),
         ]
         if counted:
-            work.append(Rebuilder(ledger, root, others_of(engine, root)).run())
+            work.append(Rebuilder(ledger, root, others_of(engine, root), Journal(writer)).run())
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))

@@ -10,7 +10,9 @@ from redis.exceptions import RedisError
 
 from gateway.audit.heads import writers
 from gateway.audit.segments import segments
+from gateway.audit.writer import closed, open_writer
 from gateway.people.elsewhere import others_of
+from gateway.people.journal import Journal
 from gateway.people.ledger import Incomplete, Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.settings import Settings, SettingsInvalid, load
@@ -67,12 +69,14 @@ async def _rebuild(settings: Settings) -> tuple[int, int, int]:
     """Return for how many people it was done, how many were left alone, and of how many the log knows nothing."""
     redis, root = connect(settings), settings.data_dir / "audit"
     ledger = Ledger(redis, settings.strikes.rule())
+    writer = open_writer(root, "cli", power=settings.audit.durability == "power")
     try:
         if settings.database_url is None:
-            return await _compared(Rebuilder(ledger, root))
+            return await _compared(Rebuilder(ledger, root, journal=Journal(writer)))
         async with sql.opened(settings) as engine:
-            return await _compared(Rebuilder(ledger, root, others_of(engine, root)))
+            return await _compared(Rebuilder(ledger, root, others_of(engine, root), Journal(writer)))
     finally:
+        await closed(writer)
         await redis.aclose()
 
 

@@ -10,8 +10,13 @@ from gateway.audit.log import Chain
 from gateway.audit.record import new_id
 from gateway.people.errors import MeasureRefused
 from gateway.reasons import LONGEST_REASON, says_something
+from policies.strikes import IN_A_ROW, SUSPENDED_DAY, SUSPENDED_ROW, State
 
 log = logging.getLogger(__name__)
+
+
+FOUND = "suspended"
+"""Kind of the record of a suspension by the rule that no turn has on record."""
 
 
 class Journal:
@@ -37,6 +42,16 @@ class Journal:
             await self.chain.durable(self.chain.append(*(encode(end) for end in ends)))
         except AuditUnavailable as error:
             log.warning("that %d measures are carried out cannot be put on record: %s", len(ends), error)
+
+
+def suspension(person: str, state: State) -> Person:
+    """Return the record of a suspension that only a replay of the log has found.
+
+    Its moment is that of the violation that suspended, and its id the same whenever it is found.
+    """
+    event = SUSPENDED_ROW if state.why == IN_A_ROW else SUSPENDED_DAY
+    strike = Strike(at=state.last, event=event, after=state)
+    return Person(at=now_ms(), id=f"{person}-{state.last}", person=person, kind=FOUND, until=state.until, strike=strike)
 
 
 def measure(kind: str, person: str, reason: str, by: str, **more: Any) -> Person:

@@ -19,13 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.audit.chain import GENESIS
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person, decode
+from gateway.audit.errors import AuditUnavailable
 from gateway.audit.follower import behind
 from gateway.audit.heads import writers
 from gateway.audit.retention import start
 from gateway.audit.segments import Broken, Cursor, Head, read, settled
+from gateway.people.journal import Journal, suspension
 from gateway.people.ledger import Changed, Incomplete, Ledger
 from gateway.people.replay import MEASURES, UNDERWAY_LOOKS, Event, replayed
 from gateway.people.standing import PENDING
+from policies.strikes import BY_HAND
 
 log = logging.getLogger(__name__)
 
@@ -146,13 +149,17 @@ class Others(Protocol):
 class Rebuilder:
     """Sees to it that the standings in Redis are those of the log; runs in the control process.
 
-    *others*: what other gateways on the same state server have in their logs; None: there are none.
+    *others*: what other gateways on the same state server have in their logs; None: there are none. *journal*: puts on
+    record who is found to be suspended, so that it is told of; None: nobody is told.
     """
 
-    def __init__(self, ledger: Ledger, root: Path, others: Others | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, root: Path, others: Others | None = None, journal: Journal | None = None
+    ) -> None:
         self.ledger = ledger
         self.events = Events(root)
         self.others = others
+        self.journal = journal
         self._epoch: str | None = None
         """The life of the state server that this log was compared with."""
         self._sequence = 0
@@ -165,7 +172,7 @@ class Rebuilder:
         while True:
             try:
                 await self.step()
-            except (RedisError, OSError, Incomplete, SQLAlchemyError) as error:
+            except (RedisError, OSError, Incomplete, SQLAlchemyError, AuditUnavailable) as error:
                 log.warning("standings cannot be rebuilt now: %r", error)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -265,8 +272,9 @@ class Rebuilder:
         return False
 
     async def _set(self, person: str, events: list[Event], seq: int | None) -> None:
-        found = replayed(events, self.ledger.rule)
-        soon = time.time_ns() // 1_000_000 - self.ledger.seen_ms
-        seen = {words: one for words, one in found.seen.items() if one.last > soon}
+        found, now = replayed(events, self.ledger.rule), time.time_ns() // 1_000_000
+        if self.journal is not None and found.state.suspended(now) and found.state.why != BY_HAND:
+            await self.journal.begin(suspension(person, found.state))
+        seen = {words: one for words, one in found.seen.items() if one.last > now - self.ledger.seen_ms}
         await self.ledger.set(person, found.state, seq, seen=seen, upheld=found.upheld)
         self.events.settle(person)

@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.audit.entries import Accepted, Finished, Person, Strike, encode
+from gateway.audit.entries import Accepted, Finished, Person, Strike, Struck, decode, encode
 from gateway.audit.heads import signer
 from gateway.audit.retention import drop
+from gateway.audit.segments import read
+from gateway.audit.sinks import Heard
 from gateway.audit.writer import Writer, open_writer
 from gateway.cli import main
+from gateway.people.journal import Journal
 from gateway.people.ledger import EPOCH, Ledger, Stamped
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import PENDING
-from policies.strikes import GOOD, Rule
+from gateway.webhooks.events import Message, message
+from gateway.webhooks.rules import Event as WebhookEvent
+from policies.strikes import GOOD, SUSPENDING, Rule
 
 
 @pytest.fixture
@@ -50,7 +55,8 @@ async def say(writer: Writer, ledger: Ledger, turn: str, words: str, *, violatio
     writer.append(encode(begin))
     change = await ledger.count("p", words, violation=violation)
     strike = Strike(change.at, change.seq, change.event, change.before.state, change.after.state)
-    writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike)))
+    struck = Struck("p") if change.event in SUSPENDING else None
+    writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike, struck=struck)))
 
 
 async def test_a_lost_state_comes_back(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
@@ -97,6 +103,43 @@ async def test_what_could_not_be_counted_is_made_up_for(writer: Writer, rebuilde
     await say(writer, ledger, "3", "x")
     assert await rebuilder.step() == 0
     assert (await ledger.look("p")).state.until > 0
+
+
+async def test_a_suspension_that_only_the_log_has_is_told(
+    writer: Writer, rebuilder: Rebuilder, redis: "Redis", tmp_path: Path
+) -> None:
+    """Since when and why; under one id, however often a replay finds it, and that of the turn where one tells it."""
+    ledger, root = rebuilder.ledger, tmp_path / "audit"
+    rebuilder = Rebuilder(ledger, root, journal=Journal(writer))
+    for turn in ("1", "2", "3"):
+        pending(writer, turn)
+    await rebuilder.step()
+    found = (await ledger.look("p")).state
+    await redis.flushall()
+    await Rebuilder(ledger, root, journal=Journal(writer)).step()
+    told = messages(writer)
+    assert [(one.event, one.at, one.until, one.reason) for one in told] == [
+        (WebhookEvent.SUSPENDED, found.last // 1_000, found.until // 1_000, "violations in a row")
+    ] * 2
+    assert len({one.id for one in told}) == 1
+
+
+async def test_a_suspension_that_a_turn_told_is_not_told_again(
+    writer: Writer, rebuilder: Rebuilder, redis: "Redis", tmp_path: Path
+) -> None:
+    """After a loss of everything the replay finds it, and says the same."""
+    for turn in ("1", "2", "3"):
+        await say(writer, rebuilder.ledger, turn, turn)
+    await redis.flushall()
+    await Rebuilder(rebuilder.ledger, tmp_path / "audit", journal=Journal(writer)).step()
+    told = messages(writer)
+    assert (len(told), len({one.id for one in told})) == (2, 1)
+
+
+def messages(writer: Writer) -> list[Message]:
+    """Return what receivers are told of the log."""
+    heard = [Heard(writer.slot.name, row.cursor.seq, decode(row.body)) for row in read(writer.slot.directory)]
+    return [found for one in heard if (found := message(one)) is not None]
 
 
 async def test_a_turn_that_was_killed_counts_once(writer: Writer, rebuilder: Rebuilder) -> None:
