@@ -97,4 +97,4 @@ def searched(settings: Settings, engine: AsyncEngine, writer: Writer, signing: S
             return [person, *(await connection.execute(query)).scalars()]
 
     verification = Verification(lambda: verify(root, signing, heads))
-    return AuditServices(Search(engine), writer, verification, settings.labels.producer, ids_of)
+    return AuditServices(Search(engine), writer, verification, ids_of, settings.labels.producer)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Table, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.complaints import labels
-from gateway.complaints.labels import HARMFUL, HARMLESS, FindTurn, Part, find_nothing
+from gateway.complaints.labels import HARMFUL, HARMLESS, FindTurn, Part
 from gateway.complaints.published import ANSWERED, OPEN, REJECTED, UPHELD, Case
 from gateway.complaints.store import Cases, Decided
 from gateway.complaints.tables import appeals, complaints
@@ -54,7 +54,7 @@ class Decisions:
 
     engine: AsyncEngine
     uphold_person: Uphold
-    find_turn: FindTurn = find_nothing
+    find_turn: FindTurn
     changed: Callable[[], None] = _ignore
     clock: Callable[[], float] = time.time
 

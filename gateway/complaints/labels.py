@@ -32,12 +32,6 @@ FindTurn = Callable[[str], Awaitable[Turn | None]]
 """Finds a turn by its content id."""
 
 
-async def find_nothing(content_id: str) -> Turn | None:
-    """Find no turn: where there is no index of the log."""
-    del content_id
-    return None
-
-
 async def add(connection: AsyncConnection, label: Mapping[str, Any]) -> None:
     """Enter a label, in the transaction of the decision that makes it."""
     await connection.execute(insert(labels).values(**label))

@@ -29,12 +29,6 @@ Names = Callable[[AsyncConnection, str], Awaitable[tuple[str, str] | None]]
 """Finds tenant and name of a person by their id, in the transaction in which the log is read."""
 
 
-async def nameless(connection: AsyncConnection, person: str) -> tuple[str, str] | None:
-    """Find nobody: where people are known by their ids alone."""
-    del connection, person
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """Something that happened to a person. *at* and *until* are Unix seconds; *until* None: no end is set."""

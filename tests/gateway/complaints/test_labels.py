@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.complaints import labels
 from gateway.complaints.decisions import Decisions
-from gateway.complaints.labels import Labels, find_nothing
-from tests.gateway.complaints.cases import complaint, enter
+from gateway.complaints.labels import Labels
+from tests.gateway.complaints.cases import complaint, enter, find_nothing
 
 
 async def nobody(person: str, reason: str, by: str, appeal: str) -> None:
