@@ -26,6 +26,8 @@ from gateway.complaints.labels import finding
 from gateway.metrics import AuditMetrics
 from gateway.people import register
 from gateway.people.elsewhere import Counted, others_of
+from gateway.people.endings import Endings
+from gateway.people.journal import Journal
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
@@ -76,9 +78,10 @@ async def kept(
             Contents(redis, find, lambda: follower.caught_up).run(),
             Expiry(engine, settings.audit.retention_days).run(),
             staff.run(),
+            Endings(engine, writer).run(),
         ]
         if counted:
-            work.append(Rebuilder(ledger, root, others_of(engine, root)).run())
+            work.append(Rebuilder(ledger, root, others_of(engine, root), Journal(writer)).run())
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))
@@ -99,4 +102,4 @@ def searched(settings: Settings, engine: AsyncEngine, writer: Writer, signing: S
             return await register.ids_of(connection, person)
 
     verification = Verification(lambda: verify(root, signing, heads))
-    return AuditServices(Search(engine), writer, verification, settings.labels.producer, ids_of)
+    return AuditServices(Search(engine), writer, verification, ids_of, settings.labels.producer)

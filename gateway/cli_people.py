@@ -185,13 +185,17 @@ async def _import(services: PeopleServices, arguments: argparse.Namespace) -> An
 
 
 async def _person(services: PeopleServices, arguments: argparse.Namespace) -> str:
-    """Return the id that the command line names. Raises ValidationError and `MeasureRefused`."""
+    """Return the id that the command line names; of a name that nobody has gone by, where that may be placed.
+
+    Raises ValidationError, `MeasureRefused` and `UnknownName`.
+    """
     if (arguments.id is None) == (arguments.user is None):
         raise MeasureRefused("id", "say an id, or a name with --user", conflict=False)
     if arguments.id is not None:
         return str(arguments.id)
     named = _asked(Named, arguments)
-    return await services.measures.look_up(named.tenant, named.user)
+    known = services.measures.look_up if arguments.action in PLACED else services.measures.find
+    return await known(named.tenant, named.user)
 
 
 def _asked(shape: type[Shape], arguments: argparse.Namespace) -> Shape:

@@ -20,6 +20,7 @@ from gateway.audit.heads import sign
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
 from gateway.cli_keys import check_data
+from gateway.cli_strikes import check_log
 from gateway.settings import Settings, load
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,11 @@ CHANGES = {
     "strikes": frozenset({"rebuild"}),
 }
 """Commands and their actions that change something; the others of them only read."""
-FIRST_COMMANDS = {("keys", "create"), ("strikes", "rebuild")}
-"""Those that need no database to be there before them."""
+NEEDED: dict[tuple[str, str], Callable[[Settings], None] | None] = {
+    ("keys", "create"): None,
+    ("strikes", "rebuild"): check_log,
+}
+"""What looks for what must be there before a command, where that is not the database; None: nothing must."""
 UNSAID = {"run", "command", "action", "what", "json"}
 """Arguments that are no fields."""
 TARGETS = ("id", "n", "name", "term", "source", "user")
@@ -62,8 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     if action not in CHANGES.get(command, ()):
         return int(work(arguments))
     settings = load()
-    if (command, action) not in FIRST_COMMANDS:
-        check_data(settings)
+    check = NEEDED.get((command, action), check_data)
+    if check is not None:
+        check(settings)
     with _recorded(settings, f"{command} {action}", arguments) as ended:
         status = int(work(arguments))
         ended(status == 0)

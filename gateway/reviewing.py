@@ -11,12 +11,12 @@ from gateway.audit.log import Chain
 from gateway.audit.sinks import Sink
 from gateway.complaints.decisions import Uphold
 from gateway.complaints.keeper import Keeper
-from gateway.complaints.labels import FindTurn, find_nothing
+from gateway.complaints.labels import FindTurn
 from gateway.complaints.sink import CaseSink
 from gateway.review_metrics import ReviewMetrics
 from gateway.settings import Settings
 from gateway.webhooks.deliverer import Deliverer
-from gateway.webhooks.events import Names, nameless
+from gateway.webhooks.events import Names
 from gateway.webhooks.sink import OutboxSink
 
 
@@ -41,8 +41,8 @@ def reviewing(  # noqa: PLR0913 - its collaborators, all by name
     *,
     chain: Chain,
     uphold: Uphold,
-    find_turn: FindTurn = find_nothing,
-    names: Names = nameless,
+    find_turn: FindTurn,
+    names: Names,
 ) -> Reviewing:
     """Put it together; nothing runs yet."""
     metrics = ReviewMetrics()

@@ -15,11 +15,6 @@ READ_TEXTS = "read_texts"
 EXPORT = "audit.export"
 
 
-async def only(person: str) -> Sequence[str]:
-    """Return the ids under which a person is on record, where nobody is known by two."""
-    return (person,)
-
-
 @dataclass(frozen=True, slots=True)
 class AuditServices:
     """The index, the log of what admins do, and the check of the whole log."""
@@ -28,10 +23,10 @@ class AuditServices:
     writer: Writer
     """Of the control process."""
     verification: Verification
+    ids_of: Callable[[str], Awaitable[Sequence[str]]]
+    """All ids under which a person's turns are on record."""
     producer: str | None = None
     """`labels.producer`: exported answers carry its implicit label."""
-    ids_of: Callable[[str], Awaitable[Sequence[str]]] = only
-    """All ids under which a person's turns are on record."""
 
     async def record(self, by: By, *actions: str, target: str = "", **details: Any) -> None:
         """Put on record what an admin is about to do. Raises `AuditUnavailable`: then it must not be done."""

@@ -11,12 +11,13 @@ from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
 from gateway.admin.recorder import asking
 from gateway.keyword_changes import Edit
-from gateway.keyword_fields import LARGEST_ID, Reason
+from gateway.keyword_fields import LARGEST_ID
 from gateway.keyword_impact import MOST_TURNS
 from gateway.keyword_impact import impact as over_turns
 from gateway.keyword_trials import DRAFT, LIVE
 from gateway.keyword_versions import LONGEST_CANARY_MINUTES, UnknownVersion, differences
 from gateway.problems import Problem, invalid
+from gateway.reasons import Reason
 from keywords.entry import Direction
 
 router = APIRouter(prefix="/admin/keywords", tags=["keywords"])

@@ -12,7 +12,7 @@ from gateway.admin.recorder import By
 from gateway.audit.entries import encode
 from gateway.audit.log import Chain
 from gateway.complaints.decisions import Decisions, Uphold
-from gateway.complaints.labels import FindTurn, Labels, find_nothing
+from gateway.complaints.labels import FindTurn, Labels
 from gateway.complaints.store import Cases, Decided, UnknownCase
 from gateway.problems import Problem
 from gateway.webhooks.outbox import NotFailed, Outbox, UnknownDelivery
@@ -38,7 +38,7 @@ class Review:
         *,
         uphold: Uphold,
         chain: Chain,
-        find_turn: FindTurn = find_nothing,
+        find_turn: FindTurn,
         changed: Callable[[], None] = lambda: None,
         deliver: Callable[[], None] = lambda: None,
     ) -> "Review":

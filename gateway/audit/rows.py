@@ -107,6 +107,7 @@ def _is_id(what: str) -> bool:
 
 def event(heard: Heard) -> Row | None:
     """Return the row of what an admin did, or of what was done about a person; None: it is neither."""
+    at = heard.record.at
     match heard.record:
         case Admin() as one:
             what, more = ("admin", one.admin, one.action, one.target), {"details": one.details, **_asked(one)}
@@ -114,12 +115,13 @@ def event(heard: Heard) -> Row | None:
             said = {"reason": one.reason, "until": one.until, "strike": msgspec.to_builtins(strike)}
             what, more = ("person", one.by, one.kind, one.person), {"details": said, "alias": clean(one.alias)}
         case Applied(strike=strike) as one:
+            at = strike.at or at  # one that is on record twice, after a kill, is at one moment
             said = {"id": one.id, "strike": msgspec.to_builtins(strike)}
             what, more = ("applied", "", strike.event, one.person), {"details": said}
         case _:
             return None
     names = zip(("kind", "by", "action", "target"), what, strict=True)
-    place = {"writer": heard.writer, "seq": heard.seq, "at": bounded(one.at), "id": clean(one.id)}
+    place = {"writer": heard.writer, "seq": heard.seq, "at": bounded(at), "id": clean(one.id)}
     return {**NO_EVENT, **place, **{name: clean(text) or "" for name, text in names}, **more}
 
 

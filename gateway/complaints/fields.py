@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.complaints.rules import LONGEST_TEXT
-from gateway.keyword_fields import Reason, RiskId
+from gateway.keyword_fields import RiskId
+from gateway.reasons import Reason
 
 Told = Annotated[Reason, Field(max_length=LONGEST_TEXT)]
 Decision = Literal["founded", "unfounded"]

@@ -33,12 +33,6 @@ FindTurn = Callable[[str], Awaitable[Turn | None]]
 """Finds a turn by its content id."""
 
 
-async def find_nothing(content_id: str) -> Turn | None:
-    """Find no turn: where there is no index of the log."""
-    del content_id
-    return None
-
-
 def finding(engine: AsyncEngine) -> FindTurn:
     """Return what finds a turn in the index of the audit log."""
 

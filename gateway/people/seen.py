@@ -11,6 +11,7 @@ from gateway.audit.entries import Accepted
 from gateway.audit.sinks import Heard
 from gateway.people.directory import person_id
 from gateway.people.tables import people
+from gateway.state.inserting import given
 
 HOUR_SECONDS = 3_600
 """How exactly it is kept when somebody was seen last: a row is written in each hour once, not once a turn."""
@@ -57,8 +58,12 @@ async def remember(connection: AsyncConnection, sights: Mapping[str, Sight]) -> 
     """Put people into the table, or bring what is there up to date; person id → what is known of them."""
     if not sights:
         return
+    rows = [
+        {"id": person, "tenant": one.tenant, "name": kept(one.name), "first_seen": one.first, "last_seen": one.last}
+        for person, one in sorted(sights.items())  # in one order, so that two writers never wait for each other
+    ]
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(people)
+    statement = dialect.insert(people).from_select(list(rows[0]), given(connection, people, rows))
     new, old = statement.excluded, people.c
     named = (old.name == "") & (new.name != "")
     earlier = new.first_seen < func.coalesce(old.first_seen, new.first_seen + 1)
@@ -70,11 +75,7 @@ async def remember(connection: AsyncConnection, sights: Mapping[str, Sight]) -> 
         "last_seen": case((later, new.last_seen), else_=old.last_seen),
     }
     statement = statement.on_conflict_do_update(index_elements=[old.id], set_=changes, where=or_(named, earlier, later))
-    rows = [
-        {"id": person, "tenant": one.tenant, "name": kept(one.name), "first_seen": one.first, "last_seen": one.last}
-        for person, one in sorted(sights.items())  # in one order, so that two writers never wait for each other
-    ]
-    await connection.execute(statement, rows)
+    await connection.execute(statement)
 
 
 async def name_of(connection: AsyncConnection, person: str) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gateway.complaints.sink import CaseSink
+from gateway.people.seen import name_of
 from gateway.settings import Settings
 from gateway.state import sql
 from gateway.webhooks.rules import Webhook
@@ -92,7 +93,7 @@ def index(stack: Stack, receiver: str) -> None:
     async def work() -> None:
         hook = Webhook(url=receiver, secret=SECRET)  # type: ignore[arg-type]
         async with sql.opened(Settings(data_dir=data)) as engine:
-            await follow(engine, data / "audit", CaseSink(), OutboxSink([hook]))
+            await follow(engine, data / "audit", CaseSink(), OutboxSink([hook], names=name_of))
 
     asyncio.run(work())
 

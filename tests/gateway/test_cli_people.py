@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from redis import Redis
 
 from gateway import cli
-from gateway.audit.entries import Person, decode
+from gateway.audit.entries import Admin, Person, decode
 from gateway.audit.index import Index
 from gateway.audit.segments import read
 from gateway.people.directory import person_id
@@ -67,6 +68,40 @@ def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
         ("suspend", "rude", who),
         ("lift", "sorry", who),
     ]
+
+
+def test_the_examples_of_the_readme_work_as_they_are_written(run: People) -> None:
+    """On a fresh install, in their order."""
+    written = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    examples = [shlex.split(line)[2:] for line in written if line.startswith("    .venv/bin/gateway people ")]
+    assert [one[0] for one in examples] == ["suspend", "search", "lift"]
+    for example in examples:
+        status, out, complaint = run(*example)
+        assert (0, "", True) == (status, complaint, "default/zhang-3" in out)
+
+
+def test_what_was_not_done_is_not_told_as_done(run: People) -> None:
+    """A lift of whoever is not suspended, and what names nobody: both say so, and nobody is known by it afterwards."""
+    for action in ("lift", "unban", "unexempt", "show"):
+        reason = () if action == "show" else ("--reason", "r")
+        status, out, complaint = run(action, "--user", "zoe", *reason)
+        assert (1, "", True) == (status, out, "Nobody of the tenant `default` is known as `zoe`." in complaint)
+    assert run("search", "zoe")[1] == "nobody\n"
+    run("ban", "--user", "zoe", "--tenant", "acme", "--reason", "r")
+    assert "of the tenant `acme` somebody is" in run("lift", "--user", "zoe", "--reason", "r")[2]
+    status, _, complaint = run("lift", "--user", "zoe", "--tenant", "acme", "--reason", "r")
+    assert (1, True) == (status, "is not suspended" in complaint)
+
+
+def test_the_shell_goes_by_one_name(run: People, tmp_path: Path) -> None:
+    """In the ban, in the alias, and in every record that the two leave."""
+    ban = json.loads(run("ban", "--user", "ann", "--reason", "r", "--json")[1])["person"]["ban"]
+    alias = json.loads(run("alias", "annie", "ann", "--reason", "r", "--json")[1])
+    [writer] = (tmp_path / "audit").glob("*-cli0")
+    records = [decode(row.body) for row in read(writer)]
+    named = {one.by for one in records if isinstance(one, Person)}
+    named |= {one.admin for one in records if isinstance(one, Admin)}
+    assert {ban["made_by"], alias["made_by"], *named} == {f"shell:{getpass.getuser()}"}
 
 
 def test_a_ban_from_the_shell_is_published(run: People, valkey: Path) -> None:
@@ -165,6 +200,6 @@ def test_what_happened_is_told(run: People, tmp_path: Path) -> None:
 
 def test_a_name_does_nothing_to_the_terminal(run: People) -> None:
     """Whatever clients call themselves."""
-    run("show", "--user", "a\x1b[31mb\n")
+    run("ban", "--user", "a\x1b[31mb\n", "--reason", "r")
     assert "a\ufffd[31mb\ufffd" in run("search", "31mb")[1]
     assert json.loads(run("search", "31mb", "--json")[1])[0]["user"] == "a\x1b[31mb\n"

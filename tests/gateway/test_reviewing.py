@@ -55,7 +55,8 @@ async def test_from_an_appeal_to_the_receiver(
         await ledger.count(PERSON, f"u{n}", violation=True)
     assert (await ledger.look(PERSON)).state.level == 1
     people = People(engine, ledger, writer, nobody)
-    staff = reviewing(settings, engine, redis, chain=writer, uphold=people.uphold, names=name_of)
+    find = finding(engine)
+    staff = reviewing(settings, engine, redis, chain=writer, uphold=people.uphold, find_turn=find, names=name_of)
     at = int((await ledger.look(PERSON)).state.at)
     record = Appeal(at=at, id="apl_1", key="k1", tenant="acme", person=PERSON, user="u1", text="误会", due=at + 1_000)
     writer.append(encode(record))
