@@ -161,6 +161,9 @@ def _add_trials(actions: Any) -> None:
         command.add_argument("--direction", choices=["in", "out"], default="in")
     calibrate = actions.add_parser("calibrate", help="measure each entry on harmless texts and propose its action")
     calibrate.add_argument("--apply", action="store_true", help="take the proposals")
+    calibrate.add_argument(
+        "--include-decided", action="store_true", help="also where a person, or the starter words, chose the action"
+    )
     calibrate.add_argument("--force", metavar="WHY", help="few texts count, too")
     calibrate.add_argument("--inducing", type=Path, metavar="FILE", help="texts that ask for harm")
     calibrate.add_argument("--cross-validate", type=Path, metavar="INDUCING", help="only say how well it would do")
@@ -332,7 +335,12 @@ async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -
         harmless = await services.trials.texts(texts)
         return await services.trials.cross_validate(harmless, inducing or (), mines=arguments.mine is not None)
     return await services.trials.calibrate(
-        texts, inducing, apply=arguments.apply, mine=arguments.mine, edit=Edit(who(), arguments.force or "")
+        texts,
+        inducing,
+        apply=arguments.apply,
+        mine=arguments.mine,
+        include_decided=arguments.include_decided,
+        edit=Edit(who(), arguments.force or ""),
     )
 
 

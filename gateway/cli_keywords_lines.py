@@ -103,7 +103,8 @@ def _versions(found: dict[str, Any]) -> str:
 def _released(found: dict[str, Any]) -> str:
     until = found["canary_until"]
     then = f", live from {_date(until)}" if until is not None else ""
-    return f"{found['kind']} of version {found['n']}{then}. {TAKEN_UP}"
+    preposition = "to" if found["kind"] == "rollback" else "of"
+    return f"{found['kind']} {preposition} version {found['n']}{then}. {TAKEN_UP}"
 
 
 def _releases(found: Sequence[dict[str, Any]]) -> str:
@@ -149,6 +150,7 @@ LEFT_OUT = {
     "skipped": "entries were changed meanwhile: measure them again",
     "kept_measurements": "entries keep a measurement on more texts; --force WHY overrules that",
     "kept_actions": "entries keep their action: decided otherwise meanwhile, or this is on too few texts (--force WHY)",
+    "decided": "entries keep what a person, or the starter words, chose: --include-decided has proposals for them",
 }
 
 
@@ -172,7 +174,8 @@ def _calibrated(found: dict[str, Any]) -> str:
         [f"  mined: {found['mined']} phrases, entered as `judge`: somebody should read them"] if found["mined"] else []
     )
     lines += [f"  {change}: {count}" for change, count in found["changes"].items()]
-    lines += [f"  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in found["proposals"][:SHOWN]]
+    shown = found["proposals"][:SHOWN]
+    lines += [f"  {p['id']}  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in shown]
     if len(found["proposals"]) > SHOWN:
         lines.append(f"  … and {len(found['proposals']) - SHOWN} more (--json has all)")
     for name, meaning in LEFT_OUT.items():
