@@ -18,7 +18,7 @@ from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
-from gateway.cli_keys import check_data
+from gateway.cli_shell import check_data
 from gateway.settings import Settings, load
 
 log = logging.getLogger(__name__)

@@ -103,6 +103,7 @@ ELSEWHERE = {
     "gateway/relay/relay.py": "tests/gateway/relay/test_turn.py",
     "gateway/settings_file.py": "tests/gateway/test_settings.py",
     "gateway/settings_words.py": "tests/gateway/test_settings.py",
+    "gateway/cli_shell.py": "tests/gateway/test_cli_keys.py",
     "gateway/state/crumbling.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/librarian.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/redis.py": "tests/gateway/test_serve.py",
