@@ -8,18 +8,18 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from gateway.admin.audit_fields import PastQuery
 from gateway.admin.services import PeopleServices
 from gateway.audit.writer import closed, open_writer
-from gateway.cli_keys import EXIT_USAGE, NOT_TOLD, check_data
 from gateway.cli_record import who
+from gateway.cli_shell import EVERY, NOT_TOLD, carried_out, check_data
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.alias_files import take_in
 from gateway.people.aliases import Row, UnknownAlias
@@ -29,7 +29,6 @@ from gateway.people.ledger import Ledger
 from gateway.people.measures import Done
 from gateway.people.roster import Condition
 from gateway.settings import Settings, load
-from gateway.settings_words import dotted
 from gateway.state import board, sql
 from gateway.state.redis import connect
 from gateway.terminal import moment, plain
@@ -37,7 +36,6 @@ from gateway.terminal import moment, plain
 READING = {"show": "show a person", "events": "list what happened to a person: suspensions, lifts, bans, aliases"}
 PLACED = {"suspend": "suspend a person", "ban": "ban a person", "exempt": "never strike a person"}
 ENDED = {"lift": "end a suspension", "unban": "end a ban", "unexempt": "end an exemption"}
-EVERY = 1_000_000
 Shape = TypeVar("Shape", bound=BaseModel)
 REFUSALS = (UnknownPerson, UnknownAlias, MeasureRefused, StandingsAway)
 
@@ -88,21 +86,15 @@ def _add_aliases(actions: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments))
-    except REFUSALS as error:
-        field = f"{error.field}: " if isinstance(error, MeasureRefused) else ""
-        print(f"gateway: {field}{error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
-        return EXIT_USAGE
-    except OSError as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 1
+    status, found = carried_out(lambda: _run(load(), arguments), (*REFUSALS, OSError), _said)
+    if status:
+        return status
     print(json.dumps(found, ensure_ascii=False) if arguments.json else told(arguments.action, found))
     return 1 if arguments.action == "import-aliases" and found["refused"] else 0
+
+
+def _said(error: Exception) -> Iterator[str]:
+    yield f"{error.field}: {error}" if isinstance(error, MeasureRefused) else str(error)
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:

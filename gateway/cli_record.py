@@ -19,7 +19,7 @@ from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import sign
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
-from gateway.cli_keys import check_data
+from gateway.cli_shell import check_data
 from gateway.cli_strikes import check_log
 from gateway.settings import Settings, load
 

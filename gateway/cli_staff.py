@@ -18,9 +18,9 @@ from gateway import terminal
 from gateway.admin.recorder import By
 from gateway.audit.entries import encode
 from gateway.audit.log import Chain
-from gateway.cli_keys import EXIT_USAGE, check_data
 from gateway.cli_people import REFUSALS, opened
 from gateway.cli_record import who
+from gateway.cli_shell import EXIT_USAGE, check_data
 from gateway.complaints.decisions import Decisions
 from gateway.complaints.export import Format, written
 from gateway.complaints.fields import Answer, Decision, Reject, Uphold

@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, where tests stand, what must be documented."""
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,7 @@ ELSEWHERE = {
     "gateway/relay/relay.py": "tests/gateway/relay/test_turn.py",
     "gateway/settings_file.py": "tests/gateway/test_settings.py",
     "gateway/settings_words.py": "tests/gateway/test_settings.py",
+    "gateway/cli_shell.py": "tests/gateway/test_cli_keys.py",
     "gateway/state/crumbling.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/librarian.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/redis.py": "tests/gateway/test_serve.py",
@@ -259,3 +261,17 @@ def test_the_project_speaks_of_itself_alone() -> None:
         if (ROOT / name).exists() and word in (ROOT / name).read_text()
     ]
     assert found == []
+
+
+def test_both_readmes_say_the_same() -> None:
+    """As many sections in the same order, with the same commands and the same pages."""
+
+    def told(name: str) -> list[str]:
+        found = []
+        for line in (ROOT / name).read_text().splitlines():
+            command = line.partition("  #")[0].rstrip()
+            found += [command] if line.startswith("    ") else ["##"] if line.startswith("## ") else []
+            found += sorted(re.findall(r"\]\(((?:docs|bench|deploy|C)[^)]*)\)", line))
+        return found
+
+    assert told("README.md") == told("README.zh-CN.md")

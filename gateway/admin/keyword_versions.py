@@ -79,6 +79,9 @@ class Calibration(Strict):
     mine: Annotated[str, Field(max_length=8)] | None = Field(
         None, description="Enter, as `judge` under this risk, phrases that inducing texts have and harmless ones lack."
     )
+    include_decided: bool = Field(
+        False, description="Also change entries whose action a person, or the starter words, chose."
+    )
     force: Reason | None = Field(
         None, description="Why fewer texts count than before, or than imported entries need to act; kept in note."
     )
@@ -211,7 +214,12 @@ async def calibrate(
 
     async def work() -> dict[str, Any]:
         return await keywords(request).trials.calibrate(
-            how.texts, how.inducing, apply=how.apply, mine=how.mine, edit=Edit(request.state.admin, how.force or "")
+            how.texts,
+            how.inducing,
+            apply=how.apply,
+            mine=how.mine,
+            include_decided=how.include_decided,
+            edit=Edit(request.state.admin, how.force or ""),
         )
 
     asked = ["keywords.calibrate", how.model_dump()]
