@@ -56,11 +56,11 @@ async def kept(
 
     Raises `AuditUnavailable`.
     """
-    root, secret = settings.data_dir / "audit", settings.audit.signing_key
+    root, metrics = settings.data_dir / "audit", AuditMetrics()
     writer = open_writer(root, "control", power=settings.audit.durability == "power")
     exporter: Exporter | None = None
     try:
-        signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
+        signing = signer(root, settings.audit.secret, make=True)
         if signing is None:
             raise AuditUnavailable("there is no key to sign its heads with")
         ledger, counted = Ledger(redis, settings.strikes.rule()), settings.strikes.enabled
@@ -69,8 +69,8 @@ async def kept(
         uphold, find = people.measures.uphold, finding(engine)
         staff = reviewing(settings, engine, redis, chain=writer, uphold=uphold, find_turn=find, names=name_of)
         books = Books(writer, searched(settings, engine, writer, signing), people, staff)
-        exporter = Exporter(root, signing, settings.audit.heads_copy)
-        follower = Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics())
+        exporter = Exporter(root, signing, settings.audit.heads_copy, tell=metrics.heads_failed.set)
+        follower = Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), metrics)
         work = [
             exporter.run(),
             Retention(root, settings.audit.retention_days, signing, writer).run(),

@@ -71,9 +71,8 @@ def _verify(settings: Settings, arguments: argparse.Namespace) -> int:
 def check(settings: Settings, copies: list[Path]) -> Report:
     """Verify the log of *settings*, against their own copy of the heads and *copies* as well."""
     root = settings.data_dir / "audit"
-    secret = settings.audit.signing_key
     own = [settings.audit.heads_copy] if settings.audit.heads_copy is not None else []
-    signing = signer(root, secret.get_secret_value() if secret is not None else None)
+    signing = signer(root, settings.audit.secret)
     return verify(root, signing, (root / HEADS, *own, *copies))
 
 
@@ -115,9 +114,8 @@ def _show(settings: Settings, arguments: argparse.Namespace) -> int:
         writer.append(encode(record))
     finally:
         writer.close()
-    secret = settings.audit.signing_key
-    sign(root, secret.get_secret_value() if secret is not None else None)
-    signing = signer(root, secret.get_secret_value() if secret is not None else None)
+    sign(root, settings.audit.secret)
+    signing = signer(root, settings.audit.secret)
     wanted = arguments.id.removeprefix("chatcmpl-").removeprefix("cmpl-")  # as a refusal's body has it
     needle = f'"id":{json.dumps(wanted)}'.encode()
     found = [

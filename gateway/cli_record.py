@@ -104,9 +104,8 @@ def put(settings: Settings, *records: Admin) -> None:
         writer.append(*map(encode, records))
     finally:
         writer.close()
-    secret = settings.audit.signing_key
     try:
-        sign(settings.data_dir / "audit", secret.get_secret_value() if secret is not None else None)
+        sign(settings.data_dir / "audit", settings.audit.secret)
     except OSError as error:  # it is on record; the control process signs it when it is there again
         log.error("the heads of the audit log cannot be signed: %s", error)  # noqa: TRY400
 

@@ -133,19 +133,26 @@ class Exporter:
     """Appends the signed heads of all writers under *root*; the control process runs it, alone.
 
     *copy* is a directory, best on another machine, where the same lines go: who can write here cannot cut them there.
+    *tell* is told each second how many of the two, signing and copying, fail.
     """
 
     def __init__(
-        self, root: Path, signing: Signer, copy: Path | None = None, clock: Callable[[], float] = time.time
+        self,
+        root: Path,
+        signing: Signer,
+        copy: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        tell: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.directory = root / HEADS
         self.failed: str | None = None
-        """Why the last try failed; for the metrics."""
+        """Why the last try failed."""
         self.copy_failed: str | None = None
         self._root = root
         self._signer = signing
         self._copy = copy
         self._clock = clock
+        self._tell = tell
         self._signed: dict[str, int] = {}
         self._known: set[str] = set()
         """Writers that the newest file of lines names."""
@@ -166,6 +173,7 @@ class Exporter:
                 await asyncio.to_thread(self._try_step, held)
                 if self._copy is not None and (copying is None or copying.done()):
                     copying = asyncio.create_task(asyncio.to_thread(self._try_copy))
+                self._tell((self.failed is not None) + (self.copy_failed is not None))
                 await asyncio.sleep(EVERY_SECONDS)
 
     def last(self) -> None:

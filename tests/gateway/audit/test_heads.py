@@ -151,3 +151,23 @@ def test_the_copy_makes_up_for_what_it_missed(world: World) -> None:
     own.write_bytes(own.read_bytes()[:-10].replace(b"0", b"1"))
     with pytest.raises(OSError, match="changed"):
         world.another().copy()
+
+
+async def test_what_fails_is_told(world: World, tmp_path: Path) -> None:
+    """For the metric, until it works again."""
+    (tmp_path / "file").write_text("")
+    told: list[int] = []
+    world.writer.append(b"x")
+    world.writer.sync()
+    exporter = Exporter(world.root, world.signer, tmp_path / "file" / "copy", tell=told.append)
+    task = asyncio.create_task(exporter.run())
+    async with asyncio.timeout(10):
+        while 1 not in told:
+            await asyncio.sleep(0.05)
+        (tmp_path / "file").unlink()
+        (tmp_path / "file" / "copy").mkdir(parents=True)
+        while told[-1]:
+            await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert list((tmp_path / "file" / "copy").iterdir())
