@@ -1,8 +1,9 @@
 # docker build -t safety-gateway . && docker run -p 8000:8000 -v gateway-data:/data safety-gateway
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /app
-COPY requirements/runtime.lock requirements/runtime.lock
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements/runtime.lock
+COPY requirements/runtime.lock requirements/postgres.lock requirements/
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps \
+    -r requirements/runtime.lock -r requirements/postgres.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY backends backends

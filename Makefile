@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-index bench-routing fuzz test-kills test-engines test-vllm clean
+.PHONY: serve smoke test check format lock bench bench-guard bench-records bench-limits bench-index bench-routing fuzz test-kills test-engines test-vllm clean
 
 serve: $(VENV)/.runtime
 	$(BIN)/gateway serve
@@ -37,6 +37,11 @@ bench-guard: $(VENV)/.runtime
 bench-records: $(VENV)/.runtime
 	$(BIN)/python bench/records.py $(ARGS)
 
+# Rate limits alone: what they add to a turn.
+bench-limits: $(VENV)/.runtime
+	$(BIN)/python bench/limit_calls.py
+	$(BIN)/python bench/limits.py $(ARGS)
+
 # The audit log's index: how fast it is made, and searched.
 bench-index: $(VENV)/.dev
 	$(BIN)/python bench/index.py $(ARGS)
@@ -56,6 +61,7 @@ lock:
 	  -o requirements/runtime.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group build --group dev \
 	  -o requirements/dev.lock pyproject.toml
+	awk '/^asyncpg==/ {p = 1} p && !/^asyncpg==/ && !/^    / {exit} p' requirements/dev.lock > requirements/postgres.lock
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
@@ -74,7 +80,7 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 
 # Workers, the state server and the whole gateway killed ten times each under 200 streams; some minutes.
 test-kills: $(VENV)/.dev
-	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py $(ARGS)
+	GATEWAY_TEST_KILLS=10 GATEWAY_TEST_STREAMS=200 $(BIN)/pytest tests/e2e/test_kills.py tests/e2e/test_limits.py $(ARGS)
 
 # llama-server and llama-cpp-python, built from source (nice 19, 10 to 20 minutes, kept), and the engines' tests against
 # them. Not part of `make test`.

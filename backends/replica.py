@@ -31,8 +31,9 @@ SETTLED = {ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED}
 class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
-    *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *clock*,
-    *back_off*, *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests' sake.
+    *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *host* is
+    one address of several that the name of an external engine stands for. *clock*, *back_off*, *poll_seconds* (while
+    starting, while ready) and *port_seconds* are arguments for the tests' sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -42,6 +43,7 @@ class Replica:
         run_dir: Path,
         *,
         on_change: Callable[[], None] = lambda: None,
+        host: str = "",
         clock: Callable[[], float] = time.monotonic,
         back_off: Sequence[float] = BACK_OFF,
         poll_seconds: tuple[float, float] = (0.1, 5.0),
@@ -60,6 +62,8 @@ class Replica:
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port or 0)
+        if host:
+            self.address = self.address._replace(host=host)
         safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in self.id)
         self.process = Process(run_dir / safe, deployment.stop_grace_seconds)
         self._task: asyncio.Task[None] | None = None

@@ -12,7 +12,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,14 @@ COLUMNS = (
 )
 """Stage, field, heading, divisor."""
 
+Environments = Mapping[str, dict[str, str]]
+"""What each gateway has in its environment, by its name in the table."""
 Runs = dict[tuple[str, str, str], list[float]]
 """Target, stage and field → the value of each round."""
 
 
-def measure(options: argparse.Namespace) -> Runs:
-    """Run every stage against every target in turn, the other way round in every other round."""
+def measure(options: argparse.Namespace, environments: Environments) -> Runs:
+    """Run every stage against each of *environments* in turn, the other way round in every other round."""
     run.build()
     harness, core = options.cores
     found: Runs = {}
@@ -60,7 +62,7 @@ def measure(options: argparse.Namespace) -> Runs:
         folder = Path(name)
         port, pid = stack.enter_context(targets.engine(harness, run.BUILD / "engine", folder))
         under_test = []
-        for kind, environment in ENVIRONMENTS.items():
+        for kind, environment in environments.items():
             own = folder / kind.strip("`")
             own.mkdir()
             target = stack.enter_context(targets.gateway(core, port, own, words=False, environment=environment))
@@ -85,35 +87,39 @@ def note(found: Runs, target: Target, stage: run.Stage, result: dict[str, Any]) 
             found.setdefault((target.name, name, field), []).append(result[field])
 
 
-def table(found: Runs) -> str:
-    """Return medians, and the medians of the differences to the gateway without either, as Markdown."""
-    lines = [["standings and log", *(heading for _, _, heading, _ in COLUMNS)]]
+def table(found: Runs, environments: Environments, heading: str) -> str:
+    """Return medians, and the medians of the differences to the first of *environments*, as Markdown."""
+    first, *others = environments
+    lines = [[heading, *(heading for _, _, heading, _ in COLUMNS)]]
     lines.append(["---", *("---:" for _ in COLUMNS)])
-    for target in ENVIRONMENTS:
+    for target in environments:
         cells = [statistics.median(found[target, stage, field]) / by for stage, field, _, by in COLUMNS]
         lines.append([target, *(f"{cell:,.2f}" for cell in cells)])
-    for target in (PROCESS, POWER):
-        cells = [added(found, target, stage, field) / by for stage, field, _, by in COLUMNS]
+    for target in others:
+        cells = [added(found, (first, target), stage, field) / by for stage, field, _, by in COLUMNS]
         lines.append([f"{target} adds", *(f"{cell:+,.2f}" for cell in cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def added(found: Runs, target: str, stage: str, field: str) -> float:
+def added(found: Runs, names: tuple[str, str], stage: str, field: str) -> float:
     """Return the median of the differences within a round."""
-    pairs = zip(found[target, stage, field], found[OFF, stage, field], strict=True)
+    first, target = names
+    pairs = zip(found[target, stage, field], found[first, stage, field], strict=True)
     return statistics.median(mine - its for mine, its in pairs)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=sys.modules["__main__"].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=run.rounds_of, default=5)
     parser.add_argument("--cores", type=run.cores_of, default="0,1", help="of engine and client, and of the gateways")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(environments: Environments = ENVIRONMENTS, heading: str = "standings and log") -> None:
     """Run the bench; whatever ends it, its children end with it."""
     options = parse(sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -121,10 +127,10 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, run.FILES_WANTED) if hard > 0 else hard, hard))
     try:
-        found = measure(options)
+        found = measure(options, environments)
     except BenchFailed as failure:
         sys.exit(f"bench: {failure}")
-    print(table(found))
+    print(table(found, environments, heading))
     print(f"\nload average {os.getloadavg()[0]:.1f}")
     if options.json is not None:
         options.json.write_text(json.dumps({"/".join(key): values for key, values in found.items()}, indent=1) + "\n")

@@ -23,9 +23,12 @@ FLAGS = {
     "allows_remote_images": "let its messages carry URLs that an engine fetches",
 }
 LIMITS = {
-    "requests_per_minute": "requests it may send a minute (stored, not enforced yet)",
-    "tokens_per_minute": "tokens it may use a minute (stored, not enforced yet)",
-    "parallel_streams": "streams it may have at once (stored, not enforced yet)",
+    "requests_per_minute": "requests it may send a minute",
+    "tokens_per_minute": "tokens it may use a minute",
+    "parallel_streams": "streams it may have at once",
+    "person_requests_per_minute": "requests each of its people may send a minute",
+    "person_tokens_per_minute": "tokens each of its people may use a minute",
+    "person_parallel_streams": "streams each of its people may have at once",
 }
 WHICH = "its id or its name (TENANT/NAME where tenants share it), as `gateway keys list` shows them"
 SIMPLE = {"show": "show a key", "disable": "refuse a key from now on", "enable": "accept a disabled key again"}
@@ -87,7 +90,9 @@ def _add_fields(command: argparse.ArgumentParser) -> None:
         "--priority", choices=get_args(Priority), default=absent, help="who goes first where requests wait"
     )
     for name, text in LIMITS.items():
-        command.add_argument(_flag(name), type=_bound, default=absent, metavar="N", help=f"{text}; none: no bound")
+        command.add_argument(
+            _flag(name), type=_bound, default=absent, metavar="N", help=f"{text}; none: as the settings say"
+        )
 
 
 def _flag(name: str) -> str:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.keys import DEFAULT_TENANT
+from gateway.limits.rules import Bound
 
 LATEST = 253_402_300_799
 """The last second of the year 9999: beyond it no calendar goes."""
@@ -23,17 +24,19 @@ ModelName = Annotated[str, Field(min_length=1, max_length=512)]
 ContentLabel = Literal["interface", "suffix", "none"]
 EmbeddingsGuard = Literal["block", "observe"]
 Priority = Literal["high", "normal", "low"]
-Bound = Annotated[int, Field(ge=1, le=2**53)]
 
 
 class KeyLimits(BaseModel):
-    """What a key may use up; stored now, enforced with the queue."""
+    """What a key, and each of its people, may use up; null: as the settings `limits.key` and `limits.person` say."""
 
     model_config = ConfigDict(extra="forbid")
 
     requests_per_minute: Bound | None = None
     tokens_per_minute: Bound | None = None
     parallel_streams: Bound | None = None
+    person_requests_per_minute: Bound | None = None
+    person_tokens_per_minute: Bound | None = None
+    person_parallel_streams: Bound | None = None
 
 
 class KeyFields(BaseModel):

@@ -47,11 +47,14 @@ class WrongKey(KeyRefused):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a key may use up; None: no bound."""
+    """What a key, and each of its people, may use up; None: as `limits.key` and `limits.person` say."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     parallel_streams: int | None = None
+    person_requests_per_minute: int | None = None
+    person_tokens_per_minute: int | None = None
+    person_parallel_streams: int | None = None
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -222,6 +222,7 @@ class Metrics:
         self._replicas: dict[str, ReplicaNumbers] = {}
         self._turns: dict[tuple[str, str, str, str], int] = {}
         self._flushed = 0.0
+        self._limited: dict[tuple[str, str, str], int] = {}
         self._about_waiting(registry)
 
     def _about_waiting(self, registry: CollectorRegistry) -> None:
@@ -246,6 +247,13 @@ class Metrics:
             labels,
             registry=registry,
         )
+        self.limited = Counter(
+            "gateway_limited_requests",
+            "requests that a rate limit turned away: of the `key` or the `person` (whose), on `requests` or `tokens` a"
+            " minute, or on `streams` at once (what)",
+            ("key", "whose", "what"),
+            registry=registry,
+        )
 
     def replica(self, model: str, replica: str) -> ReplicaNumbers:
         """Return the numbers of one replica, to be added to."""
@@ -263,6 +271,9 @@ class Metrics:
             self._identified[named] = self._identified.get(named, 0) + 1
         if turn.strike is not None and turn.strike.event:
             self._strike_events[turn.strike.event] = self._strike_events.get(turn.strike.event, 0) + 1
+        if turn.allowance is not None and (lacking := turn.allowance.lacking) is not None:
+            limit = (labels[2], lacking.whose, lacking.what)
+            self._limited[limit] = self._limited.get(limit, 0) + 1
         if not turn.replica:
             return
         numbers = self.replica(turn.model, turn.replica)
@@ -299,6 +310,9 @@ class Metrics:
         events, self._strike_events = self._strike_events, {}
         for event, count in events.items():
             self.people.strike_events.labels(event).inc(count)
+        limited, self._limited = self._limited, {}
+        for limit, count in limited.items():
+            self.limited.labels(*limit).inc(count)
         for found, count in self._keyword_hits.items():
             self.keyword_hits.labels(*found).inc(count)
         self._keyword_hits.clear()

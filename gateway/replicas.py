@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from backends.deployment import Deployment, Engine
-from backends.endpoint import ReplicaState
+from backends.discovery import Discovered
+from backends.endpoint import Endpoint, ReplicaState
 from backends.errors import StartFailed
 from backends.replica import Replica
 from gateway import banner
+from gateway.audit.slots import node
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.tasks import ended
@@ -28,22 +30,32 @@ class Replicas:
     def __init__(self, settings: Settings, deployments: tuple[Deployment, ...], publisher: board.Publisher) -> None:
         self.publisher = publisher
         self.changed = asyncio.Event()
+        self.document = board.replicas_of(node(settings.data_dir / "audit"))
+        run_dir = settings.data_dir / "engines"
         self.replicas = [
-            Replica(deployment, index, settings.data_dir / "engines", on_change=self.changed.set)
+            Replica(deployment, index, run_dir, on_change=self.changed.set)
             for deployment in deployments
+            if deployment.discover is None
             for index in range(deployment.replicas)
+        ]
+        self.discovered = [
+            Discovered(deployment, run_dir, on_change=self.changed.set)
+            for deployment in deployments
+            if deployment.discover is not None
         ]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start every replica and publish each change within the block; then stop them all."""
         tasks = [asyncio.create_task(self._start(replica)) for replica in self.replicas]
+        tasks += [asyncio.create_task(found.run()) for found in self.discovered]
         tasks.append(asyncio.create_task(self._follow()))
         try:
             yield
         finally:
             await ended(tasks)
-            await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
+            stops = [*(one.stop() for one in self.replicas), *(found.stop() for found in self.discovered)]
+            await asyncio.gather(*stops, return_exceptions=True)
             await self.publish()
 
     async def _follow(self) -> None:
@@ -54,7 +66,12 @@ class Replicas:
 
     async def publish(self) -> None:
         """Tell the workers what there is."""
-        await self.publisher.publish(board.REPLICAS, [msgspec.to_builtins(r.endpoint()) for r in self.replicas])
+        await self.publisher.publish(self.document, [msgspec.to_builtins(endpoint) for endpoint in self.endpoints()])
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return every replica, as those see it who send requests to it."""
+        found = [endpoint for one in self.discovered for endpoint in one.endpoints()]
+        return [*(replica.endpoint() for replica in self.replicas), *found]
 
     async def _start(self, replica: Replica) -> None:
         """Start one; a model that fails leaves the others alone. No request came to it yet, whose words its log had."""
@@ -70,14 +87,14 @@ async def show_progress(settings: Settings, replicas: Replicas, client_key: str 
     progress, began = banner.Progress(), time.monotonic()
     coming = {ReplicaState.STOPPED, ReplicaState.STARTING}
     while True:
-        loading = [r.id for r in replicas.replicas if r.state in coming]
+        loading = [one.replica for one in replicas.endpoints() if one.state in coming]
         if not loading:
             break
         progress.show(f"loading {', '.join(loading)}", time.monotonic() - began)
         await asyncio.sleep(PROGRESS_SECONDS)
     progress.end()
-    states = {r.id: r.state.value for r in replicas.replicas}
-    banner.say("\n".join(f"{name}: {state}" for name, state in states.items()))
-    ready = [r.deployment for r in replicas.replicas if r.state is ReplicaState.READY]
-    uses = {d.model: "embeddings" if "embed" in d.tasks else "chat" for d in ready}
+    endpoints = replicas.endpoints()
+    banner.say("\n".join(f"{one.replica}: {one.state.value}" for one in endpoints))
+    ready = [one for one in endpoints if one.state is ReplicaState.READY]
+    uses = {one.model: "embeddings" if "embed" in one.tasks else "chat" for one in ready}
     banner.say(banner.how_to_use(settings, uses, client_key))

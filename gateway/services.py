@@ -19,9 +19,12 @@ from backends.signals import Listener
 from backends.upstream import Upstream
 from gateway.audit.log import Chain, Log
 from gateway.audit.record import Audit, Unrecorded
+from gateway.audit.slots import node
 from gateway.audit.texts import Texts
 from gateway.audit.writer import closed, open_writer
 from gateway.keys import Caller, KeyRing
+from gateway.limits.limiter import Limiter
+from gateway.limits.meter import Meter
 from gateway.metrics import Metrics
 from gateway.people.directory import Directory
 from gateway.people.ledger import Ledger
@@ -81,6 +84,8 @@ class Services:
             waiting=Waiting(settings.queue.places, settings.queue.seconds),
         )
         self.directory = Directory()
+        limits = settings.limits
+        self.limiter = Limiter(Meter(redis), limits.key, limits.person, closed=limits.state_away == "closed")
         self.watch = Watch(Ledger(redis, settings.strikes.rule()))
         self.stages = Stages(
             standings=self._standings(),
@@ -89,7 +94,8 @@ class Services:
             audit=self._audit(chain),
             pool=self.pool,
             metrics=metrics,
-            limits=settings.limits,
+            limiter=self.limiter,
+            limits=limits,
             timeouts=settings.timeouts,
             labels=settings.labels,
             strikes=settings.strikes,
@@ -98,7 +104,7 @@ class Services:
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
             board.KEYS: self.take_keys,
-            board.REPLICAS: self.take_replicas,
+            board.replicas_of(node(settings.data_dir / "audit")): self.take_replicas,
             board.KEYWORDS: self.shelf.take,
             board.PEOPLE: self.directory.take,
         }
@@ -189,7 +195,13 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
     listener = Listener(services.upstream, services.pool.lines)
-    work = (services.flush_for_ever(), services.shelf.run(), services.watch.run(), listener.run())
+    work = (
+        services.flush_for_ever(),
+        services.shelf.run(),
+        services.watch.run(),
+        services.limiter.run(),
+        listener.run(),
+    )
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()
@@ -200,4 +212,5 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
         services.flush_metrics()
         services.upstream.close()
         await closed(writer)
+        await services.limiter.meter.close()
         await redis.aclose()

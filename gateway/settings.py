@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ from gateway.audit.texts import Keep, Masked
 from gateway.complaints.rules import Appeals, Complaints
 from gateway.keys import SHORTEST_SECRET
 from gateway.labels import Labels
+from gateway.limits.rules import Bounds
 from gateway.people.rules import Strikes
 from gateway.settings_file import SettingsInvalid, misnamed, read
 from gateway.settings_words import complaints
@@ -57,7 +58,7 @@ def _count_or_auto(value: Any, check: Callable[[Any], Any]) -> Any:
 
 
 class Limits(BaseModel):
-    """Bounds on what one client may send and have open."""
+    """Bounds on what one client may send and have open, and what a key or a person may use up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,6 +70,14 @@ class Limits(BaseModel):
     """A whole answer of an engine, and one event of a stream."""
     connections: Count = 8_192
     """Open client connections of one worker; above it a new request is answered with 503."""
+    key: Bounds = Bounds()
+    """Rate limits of each key that has none of its own."""
+    person: Bounds = Bounds()
+    """Rate limits of each person whose key says nothing of its people."""
+    when_over: Literal["error", "answer"] = "error"
+    """What is said to whom a rate limit turns away: a 429, or in chats and completions an ordinary answer."""
+    state_away: Literal["open", "closed"] = "open"
+    """With Redis away: ``open``: each worker counts alone; ``closed``: nobody who has a limit is answered."""
 
 
 class Timeouts(BaseModel):
@@ -274,12 +283,16 @@ class Settings(BaseSettings):
 
 
 def _names() -> dict[str, tuple[str, ...]]:
-    """Return each setting with the names inside it."""
-    kinds = {name: field.annotation for name, field in Settings.model_fields.items()}
-    return {
-        name: tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
-        for name, kind in kinds.items()
-    }
+    """Return each setting with the names inside it, as the environment spells them."""
+    return {name: tuple(_inside(field.annotation)) for name, field in Settings.model_fields.items()}
+
+
+def _inside(kind: Any) -> Iterator[str]:
+    """Yield the names inside a setting, those within one of them with two underscores between."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield name
+            yield from (f"{name}__{inner}" for inner in _inside(field.annotation))
 
 
 def load() -> Settings:

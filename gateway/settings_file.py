@@ -63,6 +63,8 @@ def misnamed(environment: Mapping[str, str], settings: Mapping[str, Collection[s
         "webhooks",
         "trusted_proxies",
     }
+    nested = {f"{name}__{inner}" for name, inners in settings.items() for inner in inners}
+    written_as_json |= {name.rpartition("__")[0] for name in nested}
     complaints = []
     for name, value in environment.items():
         if not name.startswith(PREFIX) or name.startswith(OTHERS):

@@ -32,6 +32,16 @@ def busy(seconds: int) -> str:
     return f"当前使用的人较多，请 {seconds} 秒后再试。"
 
 
+def frequent(seconds: int) -> str:
+    """Return what a person is told who asks more than they may; *seconds* say when to come again."""
+    return f"您的提问过于频繁，请 {seconds} 秒后再试。"
+
+
+def several(seconds: int) -> str:
+    """Return what a person is told who has as many answers under way as they may have at once."""
+    return f"您同时进行的回答过多，请 {seconds} 秒后再试。"
+
+
 def suspension(why: int, end: str | None, contact: str) -> str:
     """Return the answer to a person who is suspended or banned.
 

@@ -181,9 +181,9 @@ class FakeEngine:
             self._server.close()
             await self._server.wait_closed()
 
-    async def listen(self, port: int) -> None:
-        """Start to listen on loopback."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+    async def listen(self, port: int, host: str = "127.0.0.1") -> None:
+        """Start to listen on loopback; 127.0.0.2 and its like are other addresses of it."""
+        self._server = await asyncio.start_server(self._serve, host, port)
 
     @property
     def port(self) -> int:

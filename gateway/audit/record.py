@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.audit.entries import Strike
 from gateway.keys import Caller
+from gateway.limits.allowance import Allowance
 from gateway.people.standing import NOBODY, Standing
 from policies.utterance import NOTHING_SAID, Utterance
 from policies.verdict import CLEAN, Evidence, Verdict
@@ -26,7 +27,7 @@ class Outcome(StrEnum):
     CLIENT_GONE = "client_gone"
     CLIENT_ERROR = "client_error"
     REJECTED = "rejected"
-    """No replica was ready, or all were full."""
+    """No replica was ready, or all were full, or a rate limit was reached."""
     ENGINE_ERROR = "engine_error"
     GATEWAY_ERROR = "gateway_error"
 
@@ -73,6 +74,8 @@ class Turn:
     """`VIOLATION` or `CLEAN_WORDS`, where the strike rule is told of the utterance."""
     strike: Strike | None = None
     """What came of that."""
+    allowance: Allowance | None = None
+    """What its rate limits allowed it; None: there were none."""
     answer: str = ""
     """What the person was sent of the answer; of several choices, one after the other."""
     finish_reason: str = ""

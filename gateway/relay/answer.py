@@ -238,7 +238,7 @@ class Answer:
         return self.stages.labels.text
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        return [replies.content_id(self.turn.id), *self.stages.labels.headers(self.turn.id)]
+        return [*replies.headers_of(self.turn), *self.stages.labels.headers(self.turn.id)]
 
     async def _observe(self, texts: list[str]) -> None:
         """Count what an answer holds that neither cut nor masked it."""

@@ -53,11 +53,13 @@ class Relay:
             turn.model = moderations.MODEL
             texts = moderations.read(incoming.body)
             turn.utterance = Utterance(BETWEEN.join(texts))
+            if stages.limiter.holds(turn.caller):
+                await stages.limiter.admit(turn, 0, stream=False)
             found, turn.verdict = await moderations.answer(texts, stages.policy, turn.id)
             body = msgspec.json.encode(found)
             await stages.audit.accepted(turn)
             await stages.finished(turn)
-            reply.start(200, [*replies.JSON_HEADERS, replies.content_id(turn.id)], len(body))
+            reply.start(200, [*replies.JSON_HEADERS, *replies.headers_of(turn)], len(body))
             reply.finish(body)
 
         await self._turn(moderations.ROUTE, incoming, reply, work)

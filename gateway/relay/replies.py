@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from backends.errors import EngineBroken
+from gateway.audit.record import Turn
 from gateway.problems import ENGINE, Problem
 from gateway.relay.documents import decoded
 from gateway.relay.wire import CHAT, Request
@@ -23,6 +24,12 @@ NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 def content_id(turn_id: str) -> tuple[bytes, bytes]:
     """Return the header by which an answer can be found again in the log."""
     return (b"x-content-id", turn_id.encode("ascii"))
+
+
+def headers_of(turn: Turn) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer to a turn: its content id, and where its rate limits stand."""
+    own = [content_id(turn.id)]
+    return own if turn.allowance is None else [*own, *turn.allowance.headers()]
 
 
 def event(payload: bytes) -> bytes:

@@ -6,6 +6,7 @@ from typing import Protocol
 from backends.pool import Pool
 from gateway.audit.record import CLEAN_WORDS, Audit, Outcome, Turn
 from gateway.labels import Labels
+from gateway.limits.limiter import Limiter
 from gateway.metrics import Metrics
 from gateway.people.rules import Strikes
 from gateway.people.standing import Standings
@@ -47,6 +48,7 @@ class Stages:
     audit: Audit
     pool: Pool
     metrics: Metrics
+    limiter: Limiter
     limits: Limits
     timeouts: Timeouts
     labels: Labels = field(default_factory=Labels)
@@ -59,6 +61,7 @@ class Stages:
 
         An answer that was cut is neither a strike nor clean: nobody can tell whose fault it was.
         """
+        self.limiter.settle(turn)  # before its last byte: what the client asks next may have its place
         if turn.counts == CLEAN_WORDS and turn.outcome is not Outcome.CUT:
             turn.strike = await self.standings.count(turn.standing, turn.utterance.id, violation=False)
         await self.audit.finished(turn)

@@ -14,10 +14,11 @@ from gateway import problems
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import CLEAN_WORDS, VIOLATION, Outcome, Turn
 from gateway.audit.writer import SHANGHAI
+from gateway.limits.allowance import Limited
 from gateway.problems import ENGINE, INTERNAL, Problem, invalid
 from gateway.relay import identity, replies, screening
 from gateway.relay.answer import Answer, joins
-from gateway.relay.asking import ask_of
+from gateway.relay.asking import ask_of, tokens_of
 from gateway.relay.stages import Reply, Stages
 from gateway.relay.wire import Request
 from keywords.entry import Direction
@@ -42,6 +43,8 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
     if turn.standing.closed_until is not None:
         turn.outcome = Outcome.SUSPENDED
         await _refuse(turn, request, stages, reply, _suspension(turn, stages))
+        return
+    if stages.limiter.holds(turn.caller) and not await _admitted(turn, request, stages, reply):
         return
     turn.verdict = await _screened(turn, request, stages)
     if turn.verdict.refused:
@@ -82,6 +85,19 @@ def _allowed_model(turn: Turn, request: Request, stages: Stages) -> str:
         can = " and ".join(CAN[known] for known in tasks)
         raise invalid(f"The model `{request.model}` cannot {CAN[task]}; it can {can}.", "model", "model_not_suited")
     return model
+
+
+async def _admitted(turn: Turn, request: Request, stages: Stages, reply: Reply) -> bool:
+    """Return whether the rate limits let the turn go on. False: they do not, and the person has been told so."""
+    try:
+        await stages.limiter.admit(turn, tokens_of(request), stream=request.stream)
+    except Limited as limited:
+        turn.outcome = Outcome.REJECTED
+        if not (stages.limits.when_over == "answer" and request.route.generates):
+            raise
+        await _say(turn, request, stages, reply, limited.allowance.words(), finish="stop")
+        return False
+    return True
 
 
 async def _screened(turn: Turn, request: Request, stages: Stages) -> Verdict:
@@ -189,11 +205,11 @@ async def _say(  # noqa: PLR0913 - the words and their finish, beside what every
     await stages.finished(turn)
     created = int(turn.started)
     if request.stream:
-        reply.start(200, [*replies.EVENT_HEADERS, replies.content_id(turn.id)])
+        reply.start(200, [*replies.EVENT_HEADERS, *replies.headers_of(turn)])
         reply.finish(replies.streamed_words(request, turn.id, created, text, finish))
         return
     body = replies.whole_words(request, turn.id, created, text, finish)
-    reply.start(200, [*replies.JSON_HEADERS, replies.content_id(turn.id)], len(body))
+    reply.start(200, [*replies.JSON_HEADERS, *replies.headers_of(turn)], len(body))
     reply.finish(body)
 
 
@@ -209,6 +225,7 @@ async def close(turn: Turn, stages: Stages, reply: Reply, error: BaseException |
     if error is not None and turn.accepted:
         with contextlib.suppress(AuditUnavailable):  # it has been logged, and whoever is still there is told of `error`
             await stages.finished(turn)
+    stages.limiter.settle(turn)
     stages.metrics.turn(turn)
     if problem is not None:
         await _tell(problem, turn, reply)
@@ -228,7 +245,7 @@ async def _tell(problem: Problem, turn: Turn, reply: Reply) -> None:
         reply.finish(replies.event(problem.body()))
         return
     body = problem.body()
-    reply.start(problem.status, [*problem.headers(), replies.content_id(turn.id)], len(body))
+    reply.start(problem.status, [*problem.headers(), *replies.headers_of(turn)], len(body))
     reply.finish(body)
 
 

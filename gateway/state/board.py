@@ -22,7 +22,6 @@ from gateway.tasks import ended
 
 log = logging.getLogger(__name__)
 
-REPLICAS = "replicas"
 KEYS = "keys"
 KEYWORDS = "keywords"
 PEOPLE = "people"
@@ -33,6 +32,11 @@ START_SECONDS = 5.0
 PUBLISH_SECONDS = 5.0
 """For one try; whoever has changed something does not wait longer."""
 CHANNEL = "gw:changed"
+
+
+def replicas_of(node: str) -> str:
+    """Return the name of the document with the replicas of one gateway: another one on the same Redis has its own."""
+    return f"replicas:{node}"
 
 
 def _name(document: str) -> str:

@@ -31,6 +31,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from gateway.settings import Settings
 
 BUSY_MILLISECONDS = 5_000
+MIGRATION_LOCK = 7_320_451
+"""Of PostgreSQL's advisory locks, the one of whoever changes the schema; any number that is always the same."""
 
 
 class DatabaseUnavailable(Exception):
@@ -215,6 +217,8 @@ def _one_at_a_time(data_dir: Path) -> Any:
 
 
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # gateways on other machines may start beside this one
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

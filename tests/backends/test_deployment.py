@@ -60,6 +60,7 @@ def test_every_engine_works_with_what_it_needs(engine: str) -> None:
         ("external", {"extra_args": ["x"]}),
         ("external", {"environment": {"A": "b"}}),
         ("external", {"replicas": 2}),
+        ("vllm", {"discover": "dns"}),
         ("external", {"path": "/models/x"}),
     ],
 )
@@ -76,6 +77,7 @@ def test_a_field_without_use(engine: str, fields: dict[str, Any]) -> None:
         ("external", {"url": None}, "url: an external engine needs one"),
         ("external", {"url": "10.0.0.9:8000"}, "url: must look like http://HOST:PORT"),
         ("external", {"url": "http://"}, "url: must look like"),
+        ("external", {"url": "https://h", "discover": "dns"}, "discover: needs an http:// url"),
         ("external", {"url": "http://h:99999"}, "url: Port out of range"),
         ("external", {"url": "http://h:0"}, "url: port 0"),
         ("external", {"url": "http://me:secret@h/v1"}, "url: must hold no password"),

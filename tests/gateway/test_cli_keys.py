@@ -48,6 +48,7 @@ def made(run: Keys) -> dict[str, Any]:
         (("create", "x", "--expires-at", "9" * 23), "expires_at: "),
         (("create", "x", "--model", ""), "models[0]: "),
         (("create", "x", "--requests-per-minute", "0"), "limits.requests_per_minute: "),
+        (("create", "x", "--person-parallel-streams", "0"), "limits.person_parallel_streams: "),
         (("create", "x", "--requests-per-minute", "many"), "--requests-per-minute"),
         (("create", "x", "--expires-at", "9", "--no-expiry"), "not allowed with argument"),
         (("create", "x", "--model", "a", "--all-models"), "not allowed with argument"),

@@ -33,6 +33,19 @@ def test_the_environment_stands_over_the_file(tmp_path: Path, monkeypatch: pytes
     assert (9, 3) == (settings.timeouts.idle_seconds, settings.timeouts.ping_seconds)
 
 
+def test_what_is_nested_twice_has_a_name_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what else is set there, and as JSON."""
+    monkeypatch.setenv("GATEWAY_LIMITS__PERSON__REQUESTS_PER_MINUTE", "20")
+    monkeypatch.setenv("GATEWAY_LIMITS__KEY", '{"tokens_per_minute": 1000}')
+    limits = load().limits
+    assert (20, None, 1000, 8_192) == (
+        limits.person.requests_per_minute,
+        limits.person.tokens_per_minute,
+        limits.key.tokens_per_minute,
+        limits.connections,
+    )
+
+
 def test_the_example_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example that operators copy is valid."""
     monkeypatch.setenv("GATEWAY_CONFIG", str(Path(__file__).parents[2] / "deploy" / "gateway.example.yaml"))
@@ -166,6 +179,9 @@ def test_a_file_that_is_no_mapping_of_settings(read: Callable[..., str], text: s
         ("GATEWAY_DEPLOYMENTS", "[{", "GATEWAY_DEPLOYMENTS: is not valid JSON: "),
         ("GATEWAY_DEPLOYMENTS", "5", "deployments: must be a list"),
         ("GATEWAY_LIMITS", "{", "GATEWAY_LIMITS: is not valid JSON: "),
+        ("GATEWAY_LIMITS__PERSON", "{", "GATEWAY_LIMITS__PERSON: is not valid JSON: "),
+        ("GATEWAY_LIMITS__PERSON__REQUESTS", "1", "did you mean `GATEWAY_LIMITS__PERSON__REQUESTS_PER_MINUTE`?"),
+        ("GATEWAY_LIMITS__PERSON__TOKENS_PER_MINUTE", "0", "limits.person.tokens_per_minute: "),
         ("GATEWAY_CONFIG", "", ""),
         ("GATEWAY_PORT", "", ""),
         ("GATEWAY_TEST_SOMETHING", "1", ""),

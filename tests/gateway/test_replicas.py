@@ -1,0 +1,74 @@
+"""The replicas of a gateway, as its workers hear of them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from backends.deployment import Deployment, Engine
+from backends.endpoint import Endpoint, ReplicaState
+from gateway.audit.slots import node
+from gateway.replicas import Replicas
+from gateway.settings import Settings
+from gateway.state import board
+from tests.fakes import END, SSE, FakeEngine, Pause, Received, Send, Step, chunk, head, vllm_events, well_behaved
+from tests.gateway.conftest import MODEL, eventually, running
+
+CHAT = "/v1/chat/completions"
+
+
+class Heard:
+    """What is published, in place of a state server."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.endpoints: list[Endpoint] = []
+
+    async def publish(self, name: str, document: list[Any]) -> None:
+        self.names.add(name)
+        self.endpoints = msgspec.convert(document, list[Endpoint])
+
+
+def slowly(received: Received) -> Sequence[Step]:
+    """Stream a word every 50 ms."""
+    if received.path != CHAT:
+        return well_behaved(received)
+    pauses = [step for event in vllm_events() for step in (Pause(0.05), Send(chunk(event)))]
+    return [Send(head(SSE)), *pauses, Send(END)]
+
+
+async def test_addresses_change_under_running_streams(settings: Settings) -> None:
+    """Nothing is cut: streams at an address that is gone end whole, new ones go to the address that has come."""
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "你好"}], "stream": True}
+    async with FakeEngine(slowly) as old, running(settings) as gateway, gateway.client() as client:
+        new = FakeEngine(slowly)
+        await new.listen(old.port, "127.0.0.2")
+        url = f"http://engines:{old.port}"
+        deployment = Deployment(model=MODEL, engine=Engine.EXTERNAL, url=url, discover="dns")
+        heard, addresses = Heard(), {"127.0.0.1"}
+        replicas = Replicas(settings, (deployment,), heard)  # type: ignore[arg-type]
+        (found,) = replicas.discovered
+
+        async def resolve(host: str, port: int) -> set[str]:
+            assert (host, port) == ("engines", old.port)
+            return set(addresses)
+
+        def states() -> dict[str, ReplicaState]:
+            gateway.services.pool.update(heard.endpoints)
+            return {one.host: one.state for one in heard.endpoints}
+
+        found.resolve, found.look_seconds, found.drain_seconds = resolve, 0.02, 0.1
+        async with replicas.running():
+            await eventually(lambda: states() == {"127.0.0.1": ReplicaState.READY})
+            streams = [asyncio.create_task(client.post(CHAT, json=body)) for _ in range(20)]
+            await eventually(lambda: sum(received.path == CHAT for received in old.received) == 20)
+            addresses = {"127.0.0.2"}
+            await eventually(lambda: states() == {"127.0.0.2": ReplicaState.READY})
+            assert not any(task.done() for task in streams)
+            after = await client.post(CHAT, json=body)
+            answers = await asyncio.gather(*streams)
+        assert [True] * 21 == ["[DONE]" in answer.text and "error" not in answer.text for answer in (*answers, after)]
+        assert (20, 1) == tuple(sum(one.path == CHAT for one in engine.received) for engine in (old, new))
+        await new.__aexit__()
+        assert {board.replicas_of(node(settings.data_dir / "audit"))} == heard.names, "no other gateway's"
