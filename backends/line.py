@@ -29,6 +29,8 @@ class Line:
         self.queue = queue
         self.ready: list[Load] = []
         """The replicas that may be asked."""
+        self.leaving: list[Load] = []
+        """Those that drain: where none is ready they still serve who waits already, and nobody else."""
         self.states = ""
         """What they are doing, in words, for when none is ready."""
         self.policy = POLICIES[Routing.LEAST_TOKENS]
@@ -66,7 +68,7 @@ class Line:
 
         One of *without* is chosen only where there are no others.
         """
-        ready = self.ready
+        ready = self.ready or self.leaving
         if without:
             ready = [load for load in ready if load.endpoint.replica not in without] or ready
         if len(ready) == 1:
@@ -103,7 +105,7 @@ class Line:
 
     def close(self) -> None:
         """Turn all away: the model is no longer known. What runs is still brought back, and the model may return."""
-        self.ready, self.states = [], ReplicaState.STOPPED.value
+        self.ready, self.leaving, self.states = [], [], ReplicaState.STOPPED.value
         while (place := self.queue.first()) is not None:
             self._turn_away(place, NoReplica(self.model, self.states))
 

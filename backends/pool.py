@@ -62,7 +62,11 @@ class Pool:
         self.lines: dict[str, Line] = {}
         self.models: dict[str, tuple[Endpoint, ...]] = {}
         self._model_of: dict[str, str] = {}
+        self._base_of: dict[str, str] = {}
+        """Models that are adapters on another one, whose replicas and queue they share."""
         self._heads: dict[tuple[str, str], bytes] = {}
+        self._gone: set[str] = set()
+        """Drains under way that this worker has let go of."""
 
     @property
     def in_flight(self) -> dict[str, int]:
@@ -78,19 +82,26 @@ class Pool:
         """Replace what is known; running leases keep their replica, and who waits gets what has room now."""
         models: dict[str, list[Endpoint]] = {}
         names: dict[str, str] = {}
+        adapters: dict[str, str] = {}
         for endpoint in endpoints:
             models.setdefault(endpoint.model, []).append(endpoint)
             for name in (endpoint.model, *endpoint.aliases):
                 for spelling in spellings(name):
                     names.setdefault(spelling, endpoint.model)
-        self.models = {model: tuple(replicas) for model, replicas in models.items()}
-        self._model_of = names
+            for adapter in endpoint.adapters:
+                adapters.setdefault(adapter, endpoint.model)
+                for spelling in spellings(adapter):
+                    names.setdefault(spelling, adapter)
+        self._gone &= {endpoint.drain for replicas in models.values() for endpoint in replicas}
+        bases = {model: tuple(replicas) for model, replicas in models.items()}
+        self.models = {**bases, **{adapter: bases[base] for adapter, base in adapters.items() if adapter not in bases}}
+        self._model_of, self._base_of = names, adapters
         self._heads = {}
         known = {endpoint.replica: self._load(endpoint) for replicas in models.values() for endpoint in replicas}
         self.loads = {**{replica: load for replica, load in self.loads.items() if load.requests}, **known}
         for model in self.lines.keys() - models.keys():
             self.lines[model].close()
-        for model, replicas in self.models.items():
+        for model, replicas in bases.items():
             self._update_line(model, replicas)
 
     def model(self, name: str) -> str:
@@ -102,7 +113,7 @@ class Pool:
 
     def has_choice(self, model: str) -> bool:
         """Return whether several replicas of *model* are ready."""
-        line = self.lines.get(model)
+        line = self.lines.get(self._base_of.get(model, model))
         return line is not None and len(line.ready) > 1
 
     async def lease(self, model: str, ask: Ask = ANY) -> Lease:
@@ -110,7 +121,7 @@ class Pool:
 
         Raises `NoReplica` and `Overloaded`.
         """
-        line = self.lines.get(model)
+        line = self.lines.get(self._base_of.get(model, model))
         if line is None:
             raise NoReplica(model, ReplicaState.STOPPED.value)
         hold = await line.enter(ask)
@@ -122,6 +133,21 @@ class Pool:
             connect_seconds=self.connect_seconds,
             heads=self.request_head,
         )
+
+    def let_go(self, replica: str) -> bool:
+        """Return whether nothing of this worker runs at *replica*, and nobody waits who could go nowhere else.
+
+        From then on nothing of it comes there any more, until the drain of the replica is over.
+        """
+        load = self.loads.get(replica)
+        line = self.lines.get(load.endpoint.model) if load is not None else None
+        if load is None or line is None:
+            return True
+        if load.requests or (line.queue and not line.ready):
+            return False
+        self._gone.add(load.endpoint.drain)
+        line.leaving = [one for one in line.leaving if one is not load]
+        return True
 
     def request_head(self, endpoint: Endpoint, path: str) -> bytes:
         """Return request line and headers for *path* on *endpoint*; made once for each."""
@@ -167,6 +193,7 @@ class Pool:
         if line is None:
             line = self.lines[model] = Line(model, FairQueue(*self.waiting), self.upstream.loop)
         line.ready = [self.loads[one.replica] for one in replicas if one.state is ReplicaState.READY]
+        line.leaving = [self.loads[one.replica] for one in replicas if one.drain and one.drain not in self._gone]
         line.states = ", ".join(sorted({one.state.value for one in replicas}))
         line.policy = POLICIES[Routing(replicas[0].routing)]
         line.serve()

@@ -11,7 +11,8 @@ from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
 from backends.errors import StartFailed
-from backends.probe import MODELS_PATH, Probe, address, free_port, is_free, served_name
+from backends.ports import free_port, is_free
+from backends.probe import MODELS_PATH, Probe, address, served_name
 from backends.process import Process
 from backends.restart import BACK_OFF, Restarts
 
@@ -50,6 +51,7 @@ class Replica:
         port_seconds: float = PORT_SECONDS,
     ) -> None:
         self.deployment = deployment
+        self.index = index
         self.id = f"{deployment.model}#{index}"
         self.family = FAMILIES[deployment.engine]
         self.on_change = on_change
@@ -61,7 +63,7 @@ class Replica:
         self.state = ReplicaState.STOPPED
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
-        self.address = address(deployment, deployment.port or 0)
+        self.address = address(deployment, deployment.port_of(index) or 0)
         if host:
             self.address = self.address._replace(host=host)
         safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in self.id)
@@ -107,6 +109,7 @@ class Replica:
             replica=self.id,
             model=self.deployment.model,
             aliases=names,
+            adapters=self.deployment.adapter_models,
             engine=self.deployment.engine.value,
             served_name=self.served_name,
             host=self.address.host,
@@ -169,7 +172,7 @@ class Replica:
 
     async def _start(self) -> None:
         """Start the engine and wait until it is healthy. Raises `StartFailed` and OSError."""
-        host, fixed = self.deployment.host, self.deployment.port
+        host, fixed = self.deployment.host, self.deployment.port_of(self.index)
         if fixed is not None:
             await self._until_free(host, fixed)
         for _ in range(PORT_TRIES):
@@ -188,7 +191,7 @@ class Replica:
         if self.family.command is None:
             return None
         self.address = address(self.deployment, port)
-        await self.process.start(self.family.command(self.deployment, port))
+        await self.process.start(self.family.command(self.deployment, port, self.index))
         seconds = self.deployment.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):

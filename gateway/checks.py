@@ -6,24 +6,57 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from backends import preflight
 from backends.deployment import Deployment, Engine
-from backends.deployment import check as check_deployments
+from backends.errors import DeploymentInvalid, NotNow
 from gateway import embedded
 from gateway.settings import Settings
 
 
+class Found(NamedTuple):
+    """What is wrong, each with its setting."""
+
+    wrong: list[str]
+    """With the settings: nothing can start."""
+    passing: list[str]
+    """With the machine, now: somebody else has a port or memory, and a replica cannot start until it is given back."""
+
+
 def problems(settings: Settings) -> list[str]:
     """Return what is wrong, each with its setting. Nothing is made or started."""
+    found = look(settings)
+    return [*found.wrong, *found.passing]
+
+
+def look(settings: Settings) -> Found:
+    """Return what is wrong, that with the machine of this moment apart. May ask nvidia-smi, which takes seconds."""
     deployments = settings.deployments if settings.deployments is not None else embedded.deployments()
-    return [
+    of_engines, _ = of_deployments(settings, deployments)
+    passing = [str(problem) for problem in of_engines if isinstance(problem, NotNow)]
+    wrong = [
         *_hosts(settings),
         *_data_dir(settings.data_dir.absolute()),
         *_database(settings.database_url),
-        *(str(problem) for problem in check_deployments(deployments)),
-        *_ports(settings, deployments),
+        *(str(problem) for problem in of_engines if not isinstance(problem, NotNow)),
     ]
+    return Found(wrong, passing)
+
+
+def of_deployments(settings: Settings, deployments: Sequence[Deployment]) -> tuple[list[DeploymentInvalid], str | None]:
+    """Return what is wrong with *deployments* on this machine, and a remark on what could not be looked at.
+
+    May ask nvidia-smi, which takes seconds: not for an event loop.
+    """
+    machine = preflight.look(deployments, run_dir(settings), settings.gpus)
+    return [*preflight.examine(deployments, machine), *_ports(settings, deployments)], machine.remark
+
+
+def run_dir(settings: Settings) -> Path:
+    """Return where the engines' folders lie."""
+    return settings.data_dir.absolute() / "engines"
 
 
 def cannot_listen(host: str, port: int, setting: str = "") -> str | None:
@@ -72,8 +105,8 @@ def _database(url: str | None) -> Iterator[str]:
         yield f"database_url: there is no folder {folder}"
 
 
-def _ports(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[str]:
+def _ports(settings: Settings, deployments: Sequence[Deployment]) -> Iterator[DeploymentInvalid]:
     own = {settings.port: "port", settings.admin_port: "admin_port"}
     for i, deployment in enumerate(deployments):
-        if deployment.engine is not Engine.EXTERNAL and deployment.port in own:
-            yield f"deployments[{i}].port: {deployment.port} is the gateway's own `{own[deployment.port]}`"
+        for port in own.keys() & deployment.ports if deployment.engine is not Engine.EXTERNAL else ():
+            yield DeploymentInvalid(f"deployments[{i}].port", f"{port} is the gateway's own `{own[port]}`")

@@ -1,20 +1,35 @@
-"""The command line: `gateway serve | check`, and what is kept: `gateway keys | keywords | people | audit … ACTION`."""
+"""The command line: `gateway serve | check | backends … | chat …`, and a command for each kind of record."""
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import cli_admins, cli_audit, cli_keys, cli_keywords, cli_people, cli_record, cli_staff, cli_strikes
+from gateway import (
+    cli_admins,
+    cli_audit,
+    cli_backends,
+    cli_chat,
+    cli_keys,
+    cli_keywords,
+    cli_people,
+    cli_record,
+    cli_staff,
+    cli_strikes,
+)
 from gateway.audit.errors import AuditMissing, AuditUnavailable
+from gateway.checks import look
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
 from gateway.logs import configure
 from gateway.serve import EXIT_CONFIG, ServeFailed, serve
 from gateway.settings import SettingsInvalid, load
 from gateway.state.sql import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
 
 EXIT_PIPE = 141
 """What a shell says of a program whose reader has left (128 + SIGPIPE)."""
@@ -28,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checker = commands.add_parser("check", help="check the settings without starting anything")
     checker.add_argument("--json", action="store_true", help="print JSON")
     checker.set_defaults(run=_check)
+    cli_chat.add_parser(commands)
     cli_keys.add_parser(commands)
     cli_admins.add_parser(commands)
     cli_keywords.add_parser(commands)
@@ -35,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_staff.add_parser(commands)
     cli_strikes.add_parser(commands)
     cli_audit.add_parser(commands)
+    cli_backends.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         status = cli_record.run(arguments)
@@ -52,8 +69,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     del arguments
     configure()
     settings = load()
-    if problems := found_problems(settings):
-        raise SettingsInvalid("\n".join(problems))
+    found = look(settings)
+    if found.wrong:
+        raise SettingsInvalid("\n".join(found.wrong))
+    for problem in found.passing:  # the other models need not wait for it
+        log.warning("%s; its replicas will not start before it is free", problem)
     return serve(settings)
 
 

@@ -10,15 +10,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import uvicorn
 import uvloop
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from backends.deployment import Deployment, check
-from gateway import banner, embedded
+from backends.deployment import check
+from gateway import banner
 from gateway.admin.app import create_app
 from gateway.admin.front import Front
 from gateway.admin.recorder import Chained
@@ -27,6 +27,11 @@ from gateway.admin.staff import add_staff
 from gateway.admin_store import AdminKeys
 from gateway.audit.errors import AuditUnavailable
 from gateway.books import kept
+from gateway.fleet.deployments import Deployments
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.progress import show_progress
+from gateway.fleet.settings_again import deployments_of
+from gateway.fleet.store import DeploymentStore
 from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.library_age import told
@@ -34,10 +39,10 @@ from gateway.logs import configure
 from gateway.metrics import LibraryMetrics
 from gateway.parent import end_within, leave, tie_as_told
 from gateway.proxies import Proxies
-from gateway.replicas import Replicas, show_progress
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
+from gateway.state.drains import Drains
 from gateway.state.librarian import Librarian
 from gateway.state.redis import connect
 from gateway.tasks import running
@@ -79,8 +84,35 @@ async def open_keywords(
     return librarian, services
 
 
-async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
-    """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database."""
+def open_deployments(
+    settings: Settings, engine: AsyncEngine, redis: "Redis", publisher: board.Publisher, environment: Mapping[str, str]
+) -> Deployments:
+    """Return what should run on this machine; nothing is started yet."""
+    drains = Drains(redis, settings.node, settings.worker_count)
+    fleet = Fleet(settings.node, settings.data_dir, publisher, drains)
+    return Deployments(fleet, DeploymentStore(engine, settings.node), settings, environment)
+
+
+async def reload_at_hangup(deployments: Deployments) -> None:
+    """Read the settings again at each SIGHUP, until cancelled; what comes of it is in the log."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            await deployments.reload()
+        except SettingsInvalid as error:
+            log.error("the settings are wrong, and stay as they were:\n%s", error)  # noqa: TRY400
+        except Exception:
+            log.exception("the settings could not be read again")
+
+
+async def run(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database.
+
+    *environment*: the `GATEWAY_…` names, by which the settings are read again.
+    """
     redis = connect(settings)
     publisher = board.Publisher(board.Board(redis))
     async with sql.opened(settings) as engine, kept(settings, engine, redis, publisher) as books:
@@ -90,7 +122,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
         await publisher.follow(board.KEYS, store)  # behind the bans, of `kept`: who knows the keys answers
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
-        replicas = Replicas(settings, deployments, publisher)
+        deployments = open_deployments(settings, engine, redis, publisher, environment)
         services = AdminServices(
             store,
             admins,
@@ -98,6 +130,7 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             keywords,
             people=books.people,
             audit=books.audit,
+            deployments=deployments,
             records=Chained(books.writer),
             proxies=Proxies(settings.trusted_proxies),
         )
@@ -122,10 +155,12 @@ async def run(settings: Settings, deployments: tuple[Deployment, ...]) -> None:
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),
             running(asyncio.create_task(told(keywords.versions, LibraryMetrics()))),
-            replicas.running(),
-            running(asyncio.create_task(show_progress(settings, replicas, made.get("client")))),
+            deployments.fleet.running(),
+            running(asyncio.create_task(reload_at_hangup(deployments))),
         ):
-            await server.serve()
+            await deployments.open()
+            async with running(asyncio.create_task(show_progress(settings, deployments.fleet, made.get("client")))):
+                await server.serve()
     await redis.aclose()
 
 
@@ -135,17 +170,17 @@ def main() -> None:
     configure()
     try:
         settings = load()
-        deployments = settings.deployments if settings.deployments is not None else embedded.deployments()
+        deployments = deployments_of(settings)
     except (SettingsInvalid, FileNotFoundError) as error:
         sys.exit(_config_error(str(error)))
     problems = check(deployments)
     if problems:
         sys.exit(_config_error("\n".join(str(problem) for problem in problems)))
-    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
-        del os.environ[name]  # engines inherit the environment, and our keys are not theirs to know
+    # engines inherit the environment, and our keys are not theirs to know
+    environment = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("GATEWAY_")}
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings, deployments))
+            runner.run(run(settings, environment))
             leave(0)  # something may be being measured or built
     except (
         sql.DatabaseUnavailable,

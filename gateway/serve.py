@@ -51,7 +51,7 @@ CONTROL_STOP_SECONDS = SHIM_SECONDS + 10.0
 GRACE_SECONDS = 10.0
 """Of the embedded engines; the default of `stop_grace_seconds`."""
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: a child that ends with it will never start; so the whole ends
-WAKE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+WAKE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 class ServeFailed(Exception):
@@ -119,6 +119,7 @@ def serve(settings: Settings) -> int:
         check_port(settings.host, settings.port)
         check_port(settings.admin_host, settings.admin_port, "ADMIN_")
         signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # children inherit it: one that is not ready for it lives on
         if not _redis_answers(settings):
             return 0
         state = [_start_state(settings, data_dir, environment)] if settings.redis_url is None else []
@@ -171,6 +172,15 @@ def _watch(children: list[Child], metrics: Path) -> int:
         woken = signal.sigtimedwait(WAKE, max(0.0, min(waits, default=3600.0)))
         if woken is not None and woken.si_signo in {signal.SIGTERM, signal.SIGINT}:
             return 0
+        if woken is not None and woken.si_signo == signal.SIGHUP:
+            _pass_on_hangup(children)
+
+
+def _pass_on_hangup(children: Iterable[Child]) -> None:
+    """Have the control process read the settings again."""
+    for child in children:
+        if child.name == "gateway.control" and child.process is not None:
+            child.process.send_signal(signal.SIGHUP)
 
 
 def _stop(settings: Settings, plane: list[Child], state: list[Child]) -> None:

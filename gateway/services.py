@@ -19,7 +19,6 @@ from backends.signals import Listener
 from backends.upstream import Upstream
 from gateway.audit.log import Chain, Log
 from gateway.audit.record import Audit, Unrecorded
-from gateway.audit.slots import node
 from gateway.audit.texts import Texts
 from gateway.audit.writer import closed, open_writer
 from gateway.keys import Caller, KeyRing
@@ -33,7 +32,8 @@ from gateway.people.watch import Watch
 from gateway.problems import Problem
 from gateway.relay.stages import Stages
 from gateway.settings import Settings
-from gateway.state import board
+from gateway.state import board, credentials
+from gateway.state.drains import Letting
 from gateway.state.redis import connect
 from gateway.state.shelf import Shelf
 from gateway.tasks import ended
@@ -83,6 +83,7 @@ class Services:
             share=Share(index, max(settings.worker_count, index + 1)),
             waiting=Waiting(settings.queue.places, settings.queue.seconds),
         )
+        self.letting = Letting(redis, self.pool, settings.node, index)
         self.directory = Directory()
         limits = settings.limits
         self.limiter = Limiter(Meter(redis), limits.key, limits.person, closed=limits.state_away == "closed")
@@ -104,7 +105,7 @@ class Services:
         self.shelf = Shelf(redis, build=partial(Library.build, library=settings.keywords.matcher))
         callbacks: dict[str, Callable[[Any], None]] = {
             board.KEYS: self.take_keys,
-            board.replicas_of(node(settings.data_dir / "audit")): self.take_replicas,
+            board.replicas_of(settings.node): self.take_replicas,
             board.KEYWORDS: self.shelf.take,
             board.PEOPLE: self.directory.take,
         }
@@ -155,7 +156,10 @@ class Services:
 
     def take_replicas(self, document: list[Any]) -> None:
         """Use a newly published list of replicas."""
-        self.pool.update(msgspec.convert(document, list[Endpoint]))
+        endpoints = msgspec.convert(document, list[Endpoint])
+        self.pool.credentials = credentials.read(self.settings.data_dir, self.pool.credentials)
+        self.pool.update(endpoints)
+        self.letting.take(endpoints)
 
     def states(self) -> dict[str, str]:
         """Return the best state of each model's replicas."""
@@ -195,13 +199,8 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
     listener = Listener(services.upstream, services.pool.lines)
-    work = (
-        services.flush_for_ever(),
-        services.shelf.run(),
-        services.watch.run(),
-        services.limiter.run(),
-        listener.run(),
-    )
+    parts = (services.shelf, services.watch, services.limiter, listener, services.letting)
+    work = (services.flush_for_ever(), *(part.run() for part in parts))
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()

@@ -4,7 +4,9 @@
 ``GATEWAY_`` and are nested by two underscores: ``GATEWAY_TIMEOUTS__FIRST_TOKEN_SECONDS=60``.
 """
 
+import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +28,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from redis.asyncio.connection import parse_url
 
 from backends.deployment import Deployment
+from backends.gpus import DeclaredGpu
 from gateway.audit.texts import Keep, Masked
 from gateway.complaints.rules import Appeals, Complaints
 from gateway.keys import SHORTEST_SECRET
@@ -174,6 +177,10 @@ class Settings(BaseSettings):
 
     config: Path | None = None
     """The YAML file (environment only)."""
+    node: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s{}]+$")] = Field(
+        default_factory=socket.gethostname
+    )
+    """This machine among those that share a state server and a database; none: its host name."""
     data_dir: Path = Path("data")
     """State, logs and sockets; made with mode 0700."""
     host: str = "0.0.0.0"  # noqa: S104 - Dify is on another machine; every request needs a key
@@ -205,6 +212,8 @@ class Settings(BaseSettings):
     complaints: Complaints = Complaints()
     webhooks: Annotated[tuple[Webhook, ...], Field(max_length=MOST_HOOKS)] = ()
     """Who is told of suspensions, lifts and bans."""
+    gpus: tuple[DeclaredGpu, ...] | None = None
+    """The GPUs of the machine, as plans and checks take them; none: those that nvidia-smi tells of."""
     deployments: tuple[Deployment, ...] | None = None
     """The models; none: the embedded ones."""
 
@@ -293,6 +302,22 @@ def _inside(kind: Any) -> Iterator[str]:
         for name, field in kind.model_fields.items():
             yield name
             yield from (f"{name}__{inner}" for inner in _inside(field.annotation))
+
+
+def unchecked() -> dict[str, Any]:
+    """Return what the file and the environment say of whole settings, as it is written there.
+
+    For a plan of deployments that are wrong. Raises `SettingsInvalid` where it cannot be read at all.
+    """
+    path = os.environ.get("GATEWAY_CONFIG")
+    found = read(Path(path)) if path else {}
+    for name in ("deployments", "gpus", "data_dir"):
+        if value := os.environ.get(f"GATEWAY_{name.upper()}"):
+            try:
+                found[name] = value if name == "data_dir" else json.loads(value)
+            except ValueError as error:
+                raise SettingsInvalid(f"GATEWAY_{name.upper()}: is not valid JSON: {error}") from None
+    return found
 
 
 def load() -> Settings:

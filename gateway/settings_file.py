@@ -60,6 +60,7 @@ def misnamed(environment: Mapping[str, str], settings: Mapping[str, Collection[s
     known |= {f"{PREFIX}{name}__{inner}".upper() for name, inners in settings.items() for inner in inners}
     written_as_json = {name for name, inners in settings.items() if inners} | {
         "deployments",
+        "gpus",
         "webhooks",
         "trusted_proxies",
     }

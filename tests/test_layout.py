@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from backends.deployment import Deployment
 from backends.engines import FAMILIES
 from gateway.app import ROUTES
+from gateway.fleet.metrics import FleetMetrics
 from gateway.metrics import Metrics
 from gateway.relay.denied import DENIED
 from gateway.review_metrics import ReviewMetrics
@@ -37,6 +38,7 @@ UNTESTED = {
     "gateway/audit/sinks.py": "types",
     "gateway/complaints/tables.py": "tables",
     "gateway/webhooks/tables.py": "tables",
+    "gateway/fleet/tables.py": "tables",
     "gateway/people/errors.py": "a few names; each is raised in somebody's test",
     "gateway/people/tables.py": "tables",
     "gateway/relay/stages.py": "types",
@@ -85,6 +87,14 @@ ELSEWHERE = {
     "gateway/complaints/rules.py": "tests/gateway/relay/test_letters.py",
     "gateway/books.py": "tests/e2e/test_people.py",
     "gateway/control.py": "tests/gateway/test_serve.py",
+    "gateway/cli_backends.py": "tests/e2e/test_fleet.py",
+    "gateway/cli_remote.py": "tests/e2e/test_fleet.py",
+    "gateway/fleet/checking.py": "tests/gateway/fleet/test_deployments.py",
+    "gateway/fleet/load.py": "tests/e2e/test_fleet.py",
+    "gateway/fleet/progress.py": "tests/gateway/test_serve.py",
+    "gateway/fleet/settings_again.py": "tests/gateway/fleet/test_deployments.py",
+    "gateway/fleet/store.py": "tests/gateway/fleet/test_deployments.py",
+    "gateway/fleet/view.py": "tests/gateway/admin/test_backends.py",
     "gateway/tasks.py": "tests/gateway/test_serve.py",
     "gateway/embedded.py": "tests/gateway/test_banner.py",
     "gateway/key_fields.py": "tests/gateway/admin/test_keys.py",
@@ -228,7 +238,7 @@ def test_every_refused_field_is_documented() -> None:
 
 def metrics() -> list[Metric]:
     """Return the metrics of workers and of the control process."""
-    return [metric for made in (Metrics(), ReviewMetrics()) for metric in made.registry.collect()]
+    return [metric for made in (Metrics(), ReviewMetrics(), FleetMetrics()) for metric in made.registry.collect()]
 
 
 def test_every_metric_is_documented() -> None:

@@ -86,6 +86,26 @@ def write(path: Path, words: Sequence[str] = WORDS, template: str = TEMPLATE) ->
     return path
 
 
+def write_adapter(path: Path, words: Sequence[str] = WORDS, first: int = 1) -> Path:
+    """Write a LoRA adapter of rank 1 with which the model of *words* begins at the word number *first*."""
+    tokens, _, ids = vocabulary(words)
+    embeddings = np.random.default_rng(0).standard_normal((len(tokens), WIDTH)).astype(np.float32)
+    newline = embeddings[tokens.index(byte_alphabet()[10])]
+    chosen = np.zeros((len(tokens), 1), np.float32)
+    chosen[ids[first]] = 12.0  # the model's own words have 8
+    writer = gguf.GGUFWriter(path, "qwen3")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 1.0)
+    writer.add_tensor("output.weight.lora_a", (newline / np.linalg.norm(newline)).reshape(1, WIDTH))
+    writer.add_tensor("output.weight.lora_b", chosen)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _describe(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str], end: int) -> None:
     writer.add_name("tiny-qwen3")
     writer.add_block_count(1)

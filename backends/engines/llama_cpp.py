@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from backends.deployment import Deployment
-from backends.engines.family import Command, Family, Question, Tokenizer, cuda, number
+from backends.engines.family import Command, CommandBuilder, Family, Question, Tokenizer, cuda, number
 
 
-def _server(program: Callable[[Deployment], tuple[str, ...]]) -> Callable[[Deployment, int], Command]:
+def _server(program: Callable[[Deployment], tuple[str, ...]]) -> CommandBuilder:
     """Return the command builder of *program*, which takes llama-server's flags."""
 
-    def command(deployment: Deployment, port: int) -> Command:
+    def command(deployment: Deployment, port: int, index: int = 0) -> Command:
         argv = [*program(deployment), "-m", str(deployment.path), "--host", deployment.host, "--port", str(port)]
         argv += ["--alias", deployment.model, "-np", str(deployment.parallel), "--metrics", "--slots"]
         if deployment.n_gpu_layers is not None:
@@ -25,7 +25,9 @@ def _server(program: Callable[[Deployment], tuple[str, ...]]) -> Callable[[Deplo
         if deployment.reranking:
             argv.append("--reranking")
         argv += _rope(deployment.rope_scaling or {})
-        return Command((*argv, *deployment.extra_args), cuda(deployment))
+        # once for each: older builds take no list
+        argv += [word for adapter in deployment.adapters for word in ("--lora", adapter.path)]
+        return Command((*argv, *deployment.extra_args), cuda(deployment, index))
 
     return command
 
@@ -43,7 +45,7 @@ def _written(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _python_command(deployment: Deployment, port: int) -> Command:
+def _python_command(deployment: Deployment, port: int, index: int = 0) -> Command:
     """Return llama-cpp-python's command: by default a second request would cut the first one short."""
     argv = [deployment.python, "-m", "llama_cpp.server", "--model", str(deployment.path)]
     argv += ["--host", deployment.host, "--port", str(port), "--model_alias", deployment.model]
@@ -54,7 +56,13 @@ def _python_command(deployment: Deployment, port: int) -> Command:
         argv += ["--tensor_split", *map(number, deployment.tensor_split)]
     if deployment.max_model_len is not None:
         argv += ["--n_ctx", str(deployment.max_model_len)]
-    return Command((*argv, *deployment.extra_args), cuda(deployment))
+    return Command((*argv, *deployment.extra_args), cuda(deployment, index))
+
+
+def conversation_command(program: str, path: str, n_gpu_layers: int | None = None) -> Command:
+    """Return the documented command line of a conversation in the terminal by *program*, llama-cli."""
+    layers = () if n_gpu_layers is None else ("--n-gpu-layers", str(n_gpu_layers))
+    return Command((program, "-m", path, "-cnv", *layers))
 
 
 def _served_name(deployment: Deployment) -> str:

@@ -1,4 +1,4 @@
-"""vLLM: `python3 -m vllm.entrypoints.openai.api_server`."""
+"""vLLM: `python3 -m vllm.entrypoints.openai.api_server`, or `vllm serve`."""
 
 import json
 from collections.abc import Mapping
@@ -9,9 +9,12 @@ from backends.deployment import Deployment
 from backends.engines.family import Command, Family, Question, Tokenizer, cuda, number
 
 
-def command(deployment: Deployment, port: int) -> Command:
+def command(deployment: Deployment, port: int, index: int = 0) -> Command:
     """Return the documented command line; no ``--served-model-name``, so that the path is the name."""
-    argv = [deployment.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(deployment.path)]
+    if deployment.vllm_binary is not None:
+        argv = [deployment.vllm_binary, "serve", str(deployment.path)]
+    else:
+        argv = [deployment.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(deployment.path)]
     argv += ["--host", deployment.host, "--port", str(port)]
     if deployment.tensor_parallel_size is not None:
         argv += ["--tensor-parallel-size", str(deployment.tensor_parallel_size)]
@@ -21,7 +24,9 @@ def command(deployment: Deployment, port: int) -> Command:
         argv += ["--max-model-len", str(deployment.max_model_len)]
     if deployment.rope_scaling is not None:
         argv += ["--hf-overrides", json.dumps(_rope_overrides(deployment.rope_scaling, Path(str(deployment.path))))]
-    return Command((*argv, *deployment.extra_args), cuda(deployment))
+    if deployment.adapters:
+        argv += ["--enable-lora", "--lora-modules", *(f"{one.name}={one.path}" for one in deployment.adapters)]
+    return Command((*argv, *deployment.extra_args), cuda(deployment, index))
 
 
 def _rope_overrides(scaling: Mapping[str, Any], model: Path) -> dict[str, Any]:
@@ -35,9 +40,10 @@ def _rope_overrides(scaling: Mapping[str, Any], model: Path) -> dict[str, Any]:
     if "rope_theta" not in parameters and (theta := _rope_theta(model)) is not None:
         parameters["rope_theta"] = theta
     original = parameters.get("original_max_position_embeddings")
-    if parameters["rope_type"] != "yarn" or not isinstance(original, int):
+    factor = parameters.get("factor")
+    if parameters.get("rope_type") != "yarn" or not isinstance(original, int) or not isinstance(factor, int | float):
         return {"rope_parameters": parameters}
-    return {"rope_parameters": parameters, "max_position_embeddings": int(original * parameters["factor"])}
+    return {"rope_parameters": parameters, "max_position_embeddings": int(original * factor)}
 
 
 def _rope_theta(model: Path) -> float | None:

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--reranking", action="store_true")
     flags.add_argument("--pooling", choices=("none", "mean", "cls", "last", "rank"))
     flags.add_argument("--jinja", action=argparse.BooleanOptionalAction, default=True)
+    flags.add_argument("--lora", action="append", default=[], metavar="FILE")
     flags.add_argument("--rope-scaling", choices=("none", "linear", "yarn"))
     flags.add_argument("--rope-scale", type=float)
     flags.add_argument("--yarn-orig-ctx", type=int)
@@ -75,6 +76,8 @@ def parameters(xllamacpp: Any, given: argparse.Namespace) -> Any:
     pooling = "rank" if given.reranking else given.pooling
     if pooling is not None:
         made.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
+    if given.lora:
+        made.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path) for path in given.lora]
     _set_rope(xllamacpp, made, given)
     return made
 
@@ -93,6 +96,9 @@ def _check(given: argparse.Namespace) -> str | None:
     """Return why the server could not start; llama.cpp itself says so only after loading."""
     if not Path(given.model).is_file():
         return f"--model: there is no file {given.model}"
+    for path in given.lora:
+        if not Path(path).is_file():
+            return f"--lora: there is no file {path}"
     with socket.socket(socket.AF_INET6 if ":" in given.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

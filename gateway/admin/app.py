@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
-from gateway.admin import admins, aliases, audit, docs, keys, keyword_versions, keywords, people
+from gateway.admin import admins, aliases, audit, backends, docs, keys, keyword_versions, keywords, people
 from gateway.admin.gate import Gate
 from gateway.admin.services import AdminServices
 from gateway.admin_store import AdminNameTaken, LastAdmin, UnknownAdmin
@@ -37,8 +38,9 @@ def create_app(services: AdminServices) -> FastAPI:
     app.include_router(people.router)
     app.include_router(aliases.router)
     app.include_router(audit.router)
+    app.include_router(backends.router)
     app.add_middleware(Gate, answer_error=_answer_error, bound=BODY_BYTES, bounds={keywords.IMPORT_PATH: MOST_BYTES})
-    refusals = (*REFUSALS, *people.REFUSALS)
+    refusals = (*REFUSALS, *people.REFUSALS, *backends.REFUSALS)
     for kind in (Problem, LastAdmin, *KEY_PROBLEMS, *refusals, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     app.add_api_route("/healthz", _health, include_in_schema=False)
@@ -98,7 +100,12 @@ def _refused(error: Exception) -> Problem | None:
         return Problem(status, str(error), param=param, code=code)
     if isinstance(error, LastAdmin):
         return Problem(409, str(error), param=error.field, code="last_admin")
-    for kinds, problem in ((REFUSALS, keywords.problem), (people.REFUSALS, people.problem)):
+    stores: tuple[tuple[tuple[type[Exception], ...], Callable[[Exception], Problem]], ...] = (
+        (REFUSALS, keywords.problem),
+        (people.REFUSALS, people.problem),
+        (backends.REFUSALS, backends.problem),
+    )
+    for kinds, problem in stores:
         if isinstance(error, kinds):
             return problem(error)
     return None

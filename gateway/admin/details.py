@@ -1,6 +1,5 @@
 """What is on record of an admin's request: its fields, without secrets, and no more of them than there is room for."""
 
-import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
@@ -8,14 +7,14 @@ from typing import Any
 
 import msgspec
 
+from gateway import hidden
+
 FIELD_BYTES = 1_024
 """Of one field as JSON; a longer one is on record by its length and digest."""
 MOST_BYTES = 4_096
 """Of all details of a request as JSON."""
 MOST_FIELDS = 100
 LONGEST_NAME = 64
-HIDDEN = "•••"
-_SECRET = re.compile(r"(?:^|[_-])(?:secret|password|passwd|token|api_?key|authorization|credentials?)$", re.IGNORECASE)
 
 
 def details(
@@ -45,22 +44,13 @@ def fields(said: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     left = MOST_BYTES - FIELD_BYTES
     for name, value in islice(said.items(), MOST_FIELDS):
-        kept = _bounded(HIDDEN if _SECRET.search(name) else _without_secrets(value))
+        kept = _bounded(hidden.HIDDEN if hidden.is_secret(name) else hidden.fields(value))
         size = _size({name: kept})
         if len(name) <= LONGEST_NAME and size <= left:
             found[name] = kept
             left -= size
     more = len(said) - len(found)
     return {**found, "…": more} if more else found
-
-
-def _without_secrets(value: Any) -> Any:
-    """Return *value* with every field hidden whose name says that it is a secret."""
-    if isinstance(value, dict):
-        return {name: HIDDEN if _SECRET.search(name) else _without_secrets(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(inner) for inner in value]
-    return value
 
 
 def _bounded(value: Any) -> Any:

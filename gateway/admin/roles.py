@@ -51,6 +51,7 @@ TABLE = (
     Row("/admin/complaints", MODERATOR, MODERATOR),
     Row("/admin/labels", MODERATOR, MODERATOR),
     Row("/admin/audit/export", MODERATOR, MODERATOR),
+    Row("/admin/backends/{deployment_id}/replicas/{n}/log", MODERATOR, ADMIN),
     Row("/admin/audit", VIEWER, MODERATOR),
     # deliveries are tried again by whoever looks after people
     Row("/admin/webhooks", VIEWER, MODERATOR),

@@ -10,6 +10,7 @@ from gateway.admin.audit_services import AuditServices
 from gateway.admin.recorder import Records, Unrecorded
 from gateway.admin_store import AdminKeys
 from gateway.audit.log import Chain
+from gateway.fleet.deployments import Deployments
 from gateway.key_store import KeyStore
 from gateway.keys import Publish
 from gateway.keyword_changes import KeywordChanges
@@ -79,6 +80,8 @@ class AdminServices:
     people: PeopleServices | None = None
     """None: as in a test of something else."""
     audit: AuditServices | None = None
+    """None: as `people`."""
+    deployments: Deployments | None = None
     """None: as `people`."""
     records: Records = field(default_factory=Unrecorded)
     """Where goes what admins do; the control process puts it into its chain of the audit log."""

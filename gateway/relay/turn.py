@@ -56,7 +56,7 @@ async def run(turn: Turn, request: Request, user_header: str | None, stages: Sta
     if lease is None:
         return
     async with lease, _Judging(turn, request, stages) as judged:
-        await lease.request(request.route.path, lambda endpoint: _body(request, endpoint), turn.id)
+        await lease.request(request.route.path, lambda endpoint: _body(turn, request, endpoint), turn.id)
         turn.replica = lease.endpoint.replica
         asked = time.perf_counter()
         turn.added_seconds = asked - turn.began - turn.queued_seconds
@@ -124,8 +124,8 @@ async def _leased(turn: Turn, request: Request, stages: Stages, reply: Reply) ->
     return lease
 
 
-def _body(request: Request, endpoint: Endpoint) -> bytes:
-    return request.for_engine(endpoint.served_name, joined=joins(request, endpoint))
+def _body(turn: Turn, request: Request, endpoint: Endpoint) -> bytes:
+    return request.for_engine(endpoint.served_as(turn.model), joined=joins(request, endpoint))
 
 
 async def _observe(turn: Turn, request: Request, stages: Stages) -> None:

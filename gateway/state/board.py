@@ -22,6 +22,8 @@ from gateway.tasks import ended
 
 log = logging.getLogger(__name__)
 
+REPLICAS = "replicas"
+"""Those of one machine: see `replicas_of`."""
 KEYS = "keys"
 KEYWORDS = "keywords"
 PEOPLE = "people"
@@ -35,8 +37,8 @@ CHANNEL = "gw:changed"
 
 
 def replicas_of(node: str) -> str:
-    """Return the name of the document with the replicas of one gateway: another one on the same Redis has its own."""
-    return f"replicas:{node}"
+    """Return the document of the replicas that the machine *node* has: its workers alone can reach them."""
+    return f"{REPLICAS}:{node}"
 
 
 def _name(document: str) -> str:

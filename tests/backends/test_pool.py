@@ -38,6 +38,23 @@ async def test_a_model_is_found_by_its_names(pool: Pool) -> None:
         pool.model("x")
 
 
+async def test_an_adapter_is_a_model_on_the_replicas_of_its_base(pool: Pool) -> None:
+    """It is listed and found by its own name, and waits in the queue of its base, whose replicas it shares."""
+    pool.update([endpoint(adapters=("law",), max_in_flight=1), endpoint("m#1", adapters=("law",), max_in_flight=1)])
+    assert (["m", "law"], "law") == (list(pool.models), pool.model("law/"))
+    assert pool.has_choice("law")
+    leases = [await pool.lease("law"), await pool.lease("m")]
+    assert {"m#0": 1, "m#1": 1} == pool.in_flight
+    assert ["law", "m"] == [leases[0].endpoint.served_as(name) for name in ("law", "m")]
+    waiting = asyncio.create_task(pool.lease("m"))
+    await asyncio.sleep(0)
+    assert {"m": 1} == pool.queued
+    async with leases[0]:
+        pass
+    async with await waiting, leases[1]:
+        assert {"m": 0} == pool.queued
+
+
 async def test_loads_outlive_an_update(pool: Pool) -> None:
     """What runs is still counted; a replica that has gone is forgotten once nothing runs there."""
     pool.update([endpoint()])

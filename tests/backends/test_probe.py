@@ -1,7 +1,6 @@
 """Probing engines."""
 
 import json
-import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 
 from backends.deployment import Deployment, Engine
-from backends.probe import Address, Probe, address, free_port, is_free, served_name
+from backends.ports import free_port
+from backends.probe import Address, Probe, address, served_name
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -133,11 +133,3 @@ def test_address_of_a_process(host: str, reached: str) -> None:
 def test_served_name(fields: dict[str, Any], served: tuple[str, ...], expected: str) -> None:
     """The settings' word counts, then a name of the deployment that is served, then the only one that is."""
     assert served_name(external(**fields), served) == expected
-
-
-def test_ports() -> None:
-    """A port is free until somebody listens on it."""
-    port = free_port("127.0.0.1")
-    assert is_free("127.0.0.1", port)
-    with socket.create_server(("127.0.0.1", port)):
-        assert not is_free("127.0.0.1", port)

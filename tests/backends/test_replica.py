@@ -18,7 +18,7 @@ from backends.deployment import Deployment, Engine
 from backends.endpoint import ReplicaState
 from backends.engines.family import Command
 from backends.errors import StartFailed
-from backends.probe import free_port
+from backends.ports import free_port
 from backends.replica import Replica
 from tests import tiny_gguf
 from tests.backends.running import alive, children, eventually
@@ -56,13 +56,13 @@ async def make(model: Path, tmp_path: Path) -> AsyncIterator[Make]:
     """Makes replicas of the tiny model that are stopped with the test; *seen* gets their states."""
     made: list[Replica] = []
 
-    def make(*, seen: list[ReplicaState] | None = None, **changes: Any) -> Replica:
+    def make(*, seen: list[ReplicaState] | None = None, index: int = 0, **changes: Any) -> Replica:
         fields = {"model": "tiny", "engine": "xllamacpp", "path": str(model), "parallel": 1, "max_model_len": 512}
         deployment = Deployment.model_validate({**fields, **changes})
         folder, back_off = tmp_path / "engines", (0.01, 0.01, 0.01, 0.01)
         replica = Replica(
             deployment,
-            0,
+            index,
             folder,
             clock=lambda: 0.0,
             back_off=back_off,
@@ -119,6 +119,29 @@ async def test_endpoint(make: Make, model: Path) -> None:
     assert (endpoint.tasks, endpoint.routing) == (("generate",), "affinity")
     _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     writer.close()
+
+
+async def test_each_replica_has_its_port_and_gpus(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """The second replica listens on the second port of the range, and sees the second group of GPUs."""
+    first = free_port("127.0.0.1")
+    program = tmp_path / "llama-server"
+    seen = "pathlib.Path(sys.argv[0]).with_name('gpus').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    program.write_text(program.read_text().replace("port = int", f"{seen}port = int"))
+    replica = make(**script, index=1, replicas=2, port=f"{first - 1}-{first}", gpus=[4, 5, 6, 7])
+    await replica.ensure_ready()
+    assert (replica.endpoint().replica, replica.endpoint().port) == ("tiny#1", first)
+    assert (tmp_path / "gpus").read_text() == "6,7"
+
+
+def test_adapters_are_told_of(tmp_path: Path) -> None:
+    """vLLM's are models of their own; llama.cpp's are names of the one model."""
+    fields = {"model": "m", "path": "/m", "adapters": [{"name": "law", "path": "/loras/law"}]}
+    vllm, llama = (
+        Replica(Deployment.model_validate({**fields, "engine": engine}), 0, tmp_path).endpoint()
+        for engine in ("vllm", "llama_server")
+    )
+    assert (("law",), ("/m",)) == (vllm.adapters, vllm.aliases)
+    assert ((), ("/m", "law")) == (llama.adapters, llama.aliases)
 
 
 async def test_every_change_is_told(make: Make) -> None:

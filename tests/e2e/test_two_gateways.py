@@ -41,7 +41,9 @@ def gateways(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         both = []
         try:
             for name in ("first", "second"):
-                made = start(folder / name, settings, GATEWAY_REDIS_URL=redis_url, GATEWAY_DATABASE_URL=url)
+                made = start(
+                    folder / name, settings, GATEWAY_REDIS_URL=redis_url, GATEWAY_DATABASE_URL=url, GATEWAY_NODE=name
+                )
                 both.append(made)
             publish_word(both[0], WORD)
             yield both[0], both[1]

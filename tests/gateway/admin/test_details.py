@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.admin.details import FIELD_BYTES, HIDDEN, MOST_BYTES, details
+from gateway.admin.details import FIELD_BYTES, MOST_BYTES, details
+from gateway.hidden import HIDDEN
 
 JSON = "application/json"
 

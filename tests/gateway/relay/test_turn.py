@@ -107,6 +107,17 @@ async def test_a_model_is_found_by_every_name(gateway: Running, engine: FakeEngi
     assert (name, NAME) == (response.json()["model"], engine.received[-1].json()["model"])
 
 
+async def test_an_adapter_is_asked_for_by_its_name(gateway: Running, engine: FakeEngine) -> None:
+    """The engine reads the adapter's name; keys allow it, and the list shows it, apart from its base."""
+    gateway.services.pool.update([endpoint(engine.port, adapters=("law",))])
+    gateway.services.take_keys(ring_document(models=["law"]))
+    response = await post(gateway, {**ASK, "model": "law"})
+    assert ("law", "law") == (response.json()["model"], engine.received[-1].json()["model"])
+    async with gateway.client() as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+    assert (["law"], 404) == ([one["id"] for one in listed], (await post(gateway, ASK)).status_code)
+
+
 async def test_an_unknown_model_is_404(gateway: Running, engine: FakeEngine) -> None:
     """llama.cpp takes any name; the gateway does not."""
     response = await post(gateway, {**ASK, "model": "gpt-4"})
