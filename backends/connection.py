@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         "reusable",
         "sated",
         "size",
+        "speaks",
         "status",
         "taker",
         "transport",
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.writer: Writer = cast("Writer", None)
         self.busy = False
+        self.speaks = True
         self.waiter: asyncio.Future[bool] | None = None
         self.deadline = 0.0
         self.patience = 0.0
@@ -98,11 +100,16 @@ class Connection(asyncio.Protocol):
         self.paused = False
         self.failure: str | None = None
 
-    def begin(self, payload: bytes) -> None:
-        """Send a request; the connection is this exchange's until it is given back."""
+    def begin(self, payload: bytes, *, speaks: bool = True) -> None:
+        """Send a request; the connection is this exchange's until it is given back.
+
+        *speaks*: whether its answer is one of the model's.
+        """
         if self.transport is None:
             raise EngineBroken("the connection is gone")
         self.busy = True
+        self.speaks = speaks
+        self.heard = False
         self._reset()
         self.writer.write(payload)
 

@@ -33,7 +33,10 @@ _FIELDS_OF: Mapping[Engine, set[str]] = {
     Engine.EXTERNAL: {"url", "discover", "api_key", "served_name", "embeddings", "max_in_flight"},
 }
 _EVERY_ENGINE = {"model", "aliases", "engine", "routing"}
-_EVERY_PROCESS = {"extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"}
+_EVERY_PROCESS = {
+    *("extra_args", "environment", "start_timeout_seconds", "stop_grace_seconds", "replicas"),
+    *("stall_seconds", "idle_seconds", "pinned"),
+}
 
 _FLAGS_OF: Mapping[str, set[str]] = {
     "model": {"--alias", "-a", "--model-alias", "--served-model-name"},
@@ -97,6 +100,13 @@ class Deployment(Placement):
     stop_grace_seconds: Annotated[float, Field(gt=0)] = 10
     max_in_flight: Count = 1024
     """Requests at once, per worker, of an engine without slots of its own."""
+    stall_seconds: Annotated[float, Field(ge=0)] = 180
+    """Without a token while requests wait, after which the engine is asked for one itself, and started again where
+    none comes; 0: never. More than the longest prompt takes an engine that has nothing else to say meanwhile."""
+    idle_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Without requests, after which the engine is ended until the next one; None: never."""
+    pinned: bool = False
+    """Whether it stays loaded all the same."""
     routing: Routing = Routing.LEAST_TOKENS
     """How the replica of a request is chosen."""
 

@@ -157,3 +157,59 @@ async def _started(replica: Replica) -> None:
         await replica.ensure_ready()
     except StartFailed as error:
         log.warning("%s", error)
+
+
+class ByName(Replica):
+    """The addresses of a name, looked after like one replica: it is ready while one of them is.
+
+    *resolve*, *look_seconds* and *gone_seconds* are arguments for the tests' sake.
+    """
+
+    def __init__(  # noqa: PLR0913 - the last ones are for tests
+        self,
+        deployment: Deployment,
+        run_dir: Path,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        resolve: Resolve = resolved,
+        look_seconds: float = LOOK_SECONDS,
+        gone_seconds: float = DRAIN_SECONDS,
+    ) -> None:
+        super().__init__(deployment, 0, run_dir, on_change=on_change)
+        self.resolve = resolve
+        self.look_seconds = look_seconds
+        self.gone_seconds = gone_seconds
+        self._found: Discovered | None = None
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return one for each address."""
+        return self._found.endpoints() if self._found is not None else [self.endpoint()]
+
+    async def _run(self) -> None:
+        found = self._found = Discovered(
+            self.deployment,
+            self.process.run_dir.parent,
+            on_change=self._changed,
+            resolve=self.resolve,
+            look_seconds=self.look_seconds,
+            drain_seconds=self.gone_seconds,
+        )
+        try:
+            await found.run()
+        finally:
+            self._found = None
+            self.looked.set()
+            await found.stop()
+
+    def _changed(self) -> None:
+        """Take the state that the addresses have together."""
+        if self._found is None:
+            return
+        states = {endpoint.state for endpoint in self._found.endpoints()}
+        if ReplicaState.READY in states:
+            self._set(ReplicaState.READY)
+        elif self.state is not ReplicaState.STARTING or ReplicaState.STARTING not in states:
+            self._set(ReplicaState.FAILED, StartFailed(f"{self.deployment.model}: no address of its name answers"))
+        if self.state is not ReplicaState.STARTING:
+            self.looked.set()
+        self.on_change()

@@ -52,6 +52,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known."""
     drain: str = ""
     """Names the drain that is under way, which a worker says back once it has nothing there; none: ``""``."""
+    since: float = 0.0
+    """Unix time of the last change of `state`: which of its changes a worker has heard of."""
+    wakes: bool = False
+    """Whether a request has it started: it was unloaded for want of requests, or is on its way up or down."""
     created: int = 0
     """Unix time at which the deployment was first made known (`created` of `/v1/models`)."""
 

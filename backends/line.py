@@ -1,7 +1,7 @@
 """One model, as one worker sees it: its replicas, and those who wait for one."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from backends.admission import FairQueue, Full, Place
@@ -33,6 +33,10 @@ class Line:
         """Those that drain: where none is ready they still serve who waits already, and nobody else."""
         self.states = ""
         """What they are doing, in words, for when none is ready."""
+        self.wakes = False
+        """Whether one that is unloaded is started for a request, which then waits."""
+        self.on_demand: Callable[[], None] = lambda: None
+        """Called when a request comes for one that is."""
         self.policy = POLICIES[Routing.LEAST_TOKENS]
         self._loop = loop
         self._number = 0
@@ -42,7 +46,9 @@ class Line:
     async def enter(self, ask: Ask) -> Hold:
         """Return a replica for *ask*. Raises `NoReplica` and `Overloaded`."""
         if not self.ready:
-            raise NoReplica(self.model, self.states)
+            if not self.wakes:
+                raise NoReplica(self.model, self.states)
+            self.on_demand()
         if not self.queue and (load := self.choose(ask)) is not None:
             return self._take(load, ask)
         return await self._wait(ask)
@@ -105,12 +111,19 @@ class Line:
 
     def close(self) -> None:
         """Turn all away: the model is no longer known. What runs is still brought back, and the model may return."""
-        self.ready, self.leaving, self.states = [], [], ReplicaState.STOPPED.value
+        self.ready, self.leaving, self.states, self.wakes = [], [], ReplicaState.STOPPED.value, False
+        self.turn_away()
+
+    def turn_away(self) -> None:
+        """Turn all away who wait: no replica is coming."""
         while (place := self.queue.first()) is not None:
             self._turn_away(place, NoReplica(self.model, self.states))
 
     def _take(self, load: Load, ask: Ask) -> Hold:
+        if not load.requests:
+            load.since = self._loop.time()
         load.requests += 1
+        load.taken += 1
         load.tokens += ask.tokens
         return Hold(load, load.breaker.begin())
 

@@ -56,13 +56,20 @@ NO_SIGNALS = Signals()
 class Load:
     """One replica, as one worker sees it."""
 
-    __slots__ = ("_answers", "_speed", "breaker", "cap", "endpoint", "requests", "signals", "speed", "tokens")
+    __slots__ = (
+        *("_answers", "_speed", "breaker", "cap", "endpoint", "requests", "signals", "since", "speed", "taken"),
+        "tokens",
+    )
 
     def __init__(self, endpoint: Endpoint, cap: int) -> None:
         self.endpoint = endpoint
         self.cap = cap
         """Requests that this worker may have there at once."""
         self.requests = 0
+        self.taken = 0
+        """Requests that were ever sent there."""
+        self.since = 0.0
+        """The moment since which there was always one."""
         self.tokens = 0
         """Of the requests in flight, as they were estimated."""
         self.speed = 0.0

@@ -1,5 +1,6 @@
 """The replicas a worker can send to, and who may send to which."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from backends.lease import Lease
 from backends.line import Line
 from backends.load import NO_SIGNALS, Ask, Load, share
 from backends.routing import POLICIES, Routing
+from backends.traffic import Report, Usage
 from backends.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Pool:
         self.loads: dict[str, Load] = {}
         self.lines: dict[str, Line] = {}
         self.models: dict[str, tuple[Endpoint, ...]] = {}
+        self.demanded = asyncio.Event()
+        """Set when a request comes for a model that has to be loaded."""
         self._model_of: dict[str, str] = {}
         self._base_of: dict[str, str] = {}
         """Models that are adapters on another one, whose replicas and queue they share."""
@@ -77,6 +81,20 @@ class Pool:
     def queued(self) -> dict[str, int]:
         """Requests that wait for a replica, by model."""
         return {model: len(line.queue) for model, line in self.lines.items()}
+
+    def report(self) -> Report:
+        """Return what this worker has where, for the owner of the replicas."""
+        now = self.upstream.loop.time()
+        usages = {replica: self._usage(load, now) for replica, load in self.loads.items()}
+        return Report(usages, [model for model, line in self.lines.items() if line.queue and not line.ready])
+
+    def _usage(self, load: Load, now: float) -> Usage:
+        endpoint = load.endpoint
+        line = self.lines.get(endpoint.model)
+        known = line is not None and any(one is load for one in (*line.ready, *line.leaving))
+        heard = max(load.since, self.upstream.heard.get(endpoint.replica, 0.0))
+        silent = now - heard if load.requests else None
+        return Usage(known, load.requests, load.taken, endpoint.since, silent)
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Replace what is known; running leases keep their replica, and who waits gets what has room now."""
@@ -192,8 +210,12 @@ class Pool:
         line = self.lines.get(model)
         if line is None:
             line = self.lines[model] = Line(model, FairQueue(*self.waiting), self.upstream.loop)
+            line.on_demand = self.demanded.set
         line.ready = [self.loads[one.replica] for one in replicas if one.state is ReplicaState.READY]
         line.leaving = [self.loads[one.replica] for one in replicas if one.drain and one.drain not in self._gone]
+        woken, line.wakes = line.wakes, any(one.wakes for one in replicas)
         line.states = ", ".join(sorted({one.state.value for one in replicas}))
         line.policy = POLICIES[Routing(replicas[0].routing)]
+        if woken and not line.wakes and not line.ready:
+            line.turn_away()  # it was to be loaded for them, and that has failed
         line.serve()

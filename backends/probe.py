@@ -1,6 +1,7 @@
 """Asks an engine how it is, and what it serves."""
 
 import contextlib
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -73,6 +74,18 @@ class Probe:
             return tuple(str(entry["id"]) for entry in response.json()["data"])
         return ()
 
+    async def speaks(self, name: str, tasks: Collection[str], seconds: float) -> bool:
+        """Return whether the engine, which knows its model as *name*, says one token within *seconds*.
+
+        Where it has no such route, or refuses the question, nothing is proven, and it is taken to speak.
+        """
+        path, body = _canary(name, tasks)
+        try:
+            response = await self._client.post(path, json=body, timeout=seconds)
+        except httpx.HTTPError:
+            return False
+        return response.status_code < 500
+
     @property
     def refused(self) -> bool:
         """Whether the last question was answered, and refused for want of the right key."""
@@ -90,6 +103,15 @@ class Probe:
         with contextlib.suppress(httpx.HTTPError):
             self._last = await self._client.get(path)
         return self._last
+
+
+def _canary(name: str, tasks: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """Return path and body of the smallest question that makes the model itself work."""
+    if "embed" in tasks:
+        return "/v1/embeddings", {"model": name, "input": "1"}
+    if "rerank" in tasks:
+        return "/v1/rerank", {"model": name, "query": "1", "documents": ["1"]}
+    return "/v1/completions", {"model": name, "prompt": "1", "max_tokens": 1, "temperature": 0}
 
 
 def served_name(deployment: Deployment, served: tuple[str, ...]) -> str:

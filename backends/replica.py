@@ -1,40 +1,59 @@
 """One replica: its process, its state, and what brings it back."""
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
+from backends.engines.family import Command
 from backends.errors import StartFailed
 from backends.ports import free_port, is_free
 from backends.probe import MODELS_PATH, Probe, address, served_name
-from backends.process import Process
+from backends.process import LOG_BYTES, Outlive, Process
+from backends.record import About, fingerprint
 from backends.restart import BACK_OFF, Restarts
+from backends.traffic import NoTraffic, Traffic
+from backends.watch import MISSES, Watch, until_healthy
 
 log = logging.getLogger(__name__)
 
-MISSES = 3
-"""Probes in a row that a ready replica may miss."""
+DRAIN_SECONDS = 30.0
+"""For running requests to end; the default of `timeouts.drain_seconds`."""
+IDLE_LOOK_SECONDS = 0.05
 PORT_TRIES = 3
 """Ports that are tried where none is fixed: each was free, and another process may be quicker to take it."""
 PORT_SECONDS = 10.0
 """Beside the grace of an engine that is still stopping, for its port to become free. After the owner was killed, its
 engine goes on for so long."""
+WAKING = {ReplicaState.STARTING, ReplicaState.DRAINING}
+"""States in which a replica that is loaded on demand soon takes requests, if some wait."""
 SETTLED = {ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED}
 """States that stay until something happens; the others are on their way to one of these."""
+
+
+def folder(replica: str) -> str:
+    """Return the name of the run directory of *replica*, under that of all."""
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in replica)
+
+
+async def _there_is_room() -> None:
+    """Nothing has to go first."""
 
 
 class Replica:
     """One replica of a deployment. It has one owner, who starts and stops it; everybody else is told.
 
     *on_change* is called, in the event loop, whenever `endpoint` answers something new; it must not raise. *host* is
-    one address of several that the name of an external engine stands for. *clock*, *back_off*, *poll_seconds* (while
-    starting, while ready) and *port_seconds* are arguments for the tests' sake.
+    one address of several that the name of an external engine stands for. *outlive* and *log_bytes* are the process's;
+    *traffic* tells what requests it has, and running ones get *drain_seconds*. An engine that is not adopted is
+    started once *room* has returned: what is not wanted any more may have the GPU until then. *clock*, *back_off*,
+    *poll_seconds* (while starting, while ready) and *port_seconds* are arguments for the tests' sake.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are for tests
@@ -49,6 +68,11 @@ class Replica:
         back_off: Sequence[float] = BACK_OFF,
         poll_seconds: tuple[float, float] = (0.1, 5.0),
         port_seconds: float = PORT_SECONDS,
+        outlive: Outlive | None = None,
+        log_bytes: int = LOG_BYTES,
+        traffic: Traffic = NoTraffic(),  # noqa: B008 - it has no state
+        drain_seconds: float = DRAIN_SECONDS,
+        room: Callable[[], Awaitable[object]] = _there_is_room,
     ) -> None:
         self.deployment = deployment
         self.index = index
@@ -60,29 +84,52 @@ class Replica:
         self.poll_seconds = poll_seconds
         self.port_seconds = deployment.stop_grace_seconds + port_seconds
         self.created = int(time.time())
+        self.traffic = traffic
+        self.drain_seconds = drain_seconds
+        self.room = room
         self.state = ReplicaState.STOPPED
+        self.since = time.time()
+        """Unix time of the last change of `state`."""
+        self.restarts = 0
+        """How often it was started again without being asked."""
+        self.asleep = False
+        """Whether it is stopped for want of requests, and the next one has it started."""
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port_of(index) or 0)
         if host:
             self.address = self.address._replace(host=host)
-        safe = "".join(c if c.isalnum() or c in "-._" else "_" for c in self.id)
-        self.process = Process(run_dir / safe, deployment.stop_grace_seconds)
+        grace = deployment.stop_grace_seconds
+        self.process = Process(run_dir / folder(self.id), grace, outlive=outlive, log_bytes=log_bytes)
+        self.looked = asyncio.Event()
+        """Set once it is known whether an engine runs already: until then nobody should be told that none does."""
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._changing = asyncio.Lock()
 
+    @property
+    def on_demand(self) -> bool:
+        """Whether it is unloaded for want of requests, and loaded by the next one."""
+        return self.deployment.idle_seconds is not None and not self.deployment.pinned
+
+    def is_there(self) -> bool:
+        """Return whether something runs before it was asked for: an external engine, or one that can be adopted."""
+        return self.deployment.engine is Engine.EXTERNAL or self.process.find() is not None
+
     async def ensure_ready(self) -> None:
         """Return once the engine answers its health probe.
 
-        ready: at once; starting, or on its way back after a crash: wait; stopped or failed: start and wait; stopping:
-        wait, then start. Raises `StartFailed` with the engine's last log lines. Safe to call from many tasks;
-        cancelling a call leaves the replica as it is.
+        ready, or draining: at once; starting, or on its way back after a crash: wait; stopped or failed: start and
+        wait; stopping: wait, then start. Raises `StartFailed` with the engine's last log lines. Safe to call from many
+        tasks; cancelling a call leaves the replica as it is.
         """
         async with self._changing:
+            self.asleep = False
             if self._task is None or self._task.done():
                 self._set(ReplicaState.STARTING)
                 self._task = asyncio.create_task(self._run())
+            elif self.state is ReplicaState.DRAINING:
+                self._set(ReplicaState.READY)
         while self.state is not ReplicaState.READY:
             await self._settled.wait()
             if self.state is ReplicaState.FAILED and self.last_error is not None:
@@ -92,6 +139,12 @@ class Replica:
 
     async def stop(self) -> None:
         """End the process, if one runs, and stay stopped. Return when nothing of it is left."""
+        slept, self.asleep = self.asleep, False
+        await self._stop()
+        if slept:
+            self.on_change()
+
+    async def _stop(self) -> None:
         async with self._changing:
             if self._task is not None:
                 if not self._task.done():
@@ -101,6 +154,52 @@ class Replica:
                 self._task = None
             await self.process.stop()
             self._set(ReplicaState.STOPPED)
+
+    async def drain(self, seconds: float | None = None) -> bool:
+        """Let no request come any more; return when it has none, or after *seconds* (`drain_seconds`): whether so.
+
+        The engine goes on: `stop` ends it, `ensure_ready` takes it back, and whoever still waits here is told False.
+        One that is not ready has no requests.
+        """
+        async with self._changing:
+            if self.state is ReplicaState.READY:
+                self._set(ReplicaState.DRAINING)
+        return await self._until_idle(self.drain_seconds if seconds is None else seconds)
+
+    async def restart(self, seconds: float | None = None) -> None:
+        """Drain, for at most *seconds*, end the engine and start it. Raises `StartFailed`."""
+        await self.drain(seconds)
+        await self.stop()
+        await self.ensure_ready()
+
+    async def unload(self) -> None:
+        """End the engine as soon as no request is there, to be started by the next one; none is cut, ever."""
+        if await self.drain(math.inf) and self.state is ReplicaState.DRAINING:
+            self.rest()
+            await self._stop()
+
+    def rest(self) -> None:
+        """Be started by the next request, not before."""
+        self.asleep = True
+        self.on_change()
+
+    async def _until_idle(self, seconds: float) -> bool:
+        """Return True once no request is there; False after *seconds*, or where they may come again."""
+        give_up = time.monotonic() + seconds
+        while self.traffic.busy(self.id, self.since):
+            if self.state is ReplicaState.READY or time.monotonic() >= give_up:
+                return False
+            await asyncio.sleep(IDLE_LOOK_SECONDS)
+        return self.state is not ReplicaState.READY
+
+    async def leave(self) -> None:
+        """Look after it no longer, and leave the engine running for somebody else to adopt; its state stays."""
+        async with self._changing:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+                self._task = None
+            self.process.let_go()
 
     def endpoint(self) -> Endpoint:
         """Return the replica as those see it who send requests to it."""
@@ -122,14 +221,20 @@ class Replica:
             max_in_flight=self.deployment.max_in_flight,
             routing=self.deployment.routing.value,
             tasks=self.deployment.tasks,
+            since=self.since,
+            wakes=self.on_demand and (self.asleep or self.state in WAKING),
             created=self.created,
         )
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return all that it is for those who send requests: one, but for `backends.discovery.ByName`."""
+        return [self.endpoint()]
 
     def _set(self, state: ReplicaState, error: StartFailed | None = None) -> None:
         self.last_error = error or (None if state is ReplicaState.READY else self.last_error)
         if state is self.state:
             return
-        self.state = state
+        self.state, self.since = state, time.time()
         if state in SETTLED:
             self._settled.set()
         else:
@@ -144,15 +249,23 @@ class Replica:
         except Exception as error:
             log.exception("%s has no owner any more", self.id)
             self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {error}"))
+        finally:
+            self.looked.set()
 
     async def _keep_alive(self) -> None:
         """Start the engine, watch it, start it again; give up after quick ends in a row."""
         restarts = Restarts(self.back_off)
         while True:
             ready_at = None
-            await self.process.stop()  # whatever an interrupted stop has left
             try:
-                await self._start()
+                adopted = await self._adopt()
+                self.looked.set()
+                if not adopted:
+                    if self.process.runs:  # it has requests of a worker that did not know
+                        await self._until_idle(self.drain_seconds)
+                    await self.process.stop()  # whatever an interrupted stop has left
+                    await self.room()
+                    await self._start()
                 ready_at = self.clock()
                 self._set(ReplicaState.READY)
                 reason = await self._until_lost()
@@ -160,6 +273,11 @@ class Replica:
                 reason = str(failure)
             except OSError as failure:
                 reason = f"its process cannot be started: {failure}"
+            self.looked.set()
+            if self.state is ReplicaState.DRAINING:  # nobody wants it back
+                await self.process.stop()
+                self._set(ReplicaState.STOPPED)
+                return
             pause = restarts.after(None if ready_at is None else self.clock() - ready_at)
             self._set(ReplicaState.STARTING, StartFailed(f"{self.id}: {reason}", self.process.tail()))
             await self.process.stop()
@@ -169,6 +287,30 @@ class Replica:
                 self._set(ReplicaState.FAILED, error)
                 return
             await asyncio.sleep(pause)
+            self.restarts += 1
+
+    async def _adopt(self) -> bool:
+        """Take over the engine that an owner before this one has left, and wait until it is healthy.
+
+        Return False where there is none: nothing then runs there. One that would now be started in another way is
+        ended, and so is one that does not get well. Raises OSError.
+        """
+        found = self.process.find()
+        if found is None or not await self.process.adopt(found):
+            return False
+        if found.about.fingerprint != fingerprint(self._command(found.about.port)):
+            log.info(
+                "%s: the engine that runs (pid %d) was started in another way and is ended", self.id, found.engine.pid
+            )
+            return False
+        self.address = address(self.deployment, found.about.port)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.deployment.start_timeout_seconds):
+                if await self.process.end_or(self._until_healthy()) is None:
+                    log.info("%s: adopted the engine that runs (pid %d)", self.id, found.engine.pid)
+                    return True
+        log.warning("%s: the engine that runs (pid %d) does not get well and is ended", self.id, found.engine.pid)
+        return False
 
     async def _start(self) -> None:
         """Start the engine and wait until it is healthy. Raises `StartFailed` and OSError."""
@@ -188,16 +330,21 @@ class Replica:
 
     async def _end_on(self, port: int) -> int | None:
         """Start the engine on *port*; return None once it is healthy, else its exit status. Raises `StartFailed`."""
-        if self.family.command is None:
-            return None
         self.address = address(self.deployment, port)
-        await self.process.start(self.family.command(self.deployment, port, self.index))
+        command = self._command(port)
+        await self.process.start(command, about=About(self.id, port, fingerprint(command)))
         seconds = self.deployment.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await self._end_or(self._until_healthy())
+                return await self.process.end_or(self._until_healthy())
         except TimeoutError:
             raise StartFailed(f"the engine was not healthy after {seconds:g} s") from None
+
+    def _command(self, port: int) -> Command:
+        """Return how its engine is started. An external one is not."""
+        if self.family.command is None:
+            raise StartFailed("nothing is started for it")
+        return self.family.command(self.deployment, port, self.index)
 
     async def _until_free(self, host: str, port: int) -> None:
         """Wait for a port that an engine before this one may still have. Raises `StartFailed`."""
@@ -213,37 +360,13 @@ class Replica:
             raise StartFailed(taken) from None
 
     async def _until_lost(self) -> str:
-        """Return why the replica is not ready any more: its process ended, or it missed its probes."""
-        ended = await self._end_or(self._until_missed())
-        if ended is not None:
-            return f"the engine ended with {ended}"
-        return f"the engine missed {MISSES} health probes in a row"
-
-    async def _end_or(self, watch: Coroutine[Any, Any, None]) -> int | None:
-        """Return the process's exit status when it ends, or None when *watch* returns before."""
-        ended = asyncio.create_task(self.process.wait())
-        watching = asyncio.create_task(watch)
-        try:
-            await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                return ended.result()
-            return watching.result()
-        finally:
-            ended.cancel()
-            watching.cancel()
-            await asyncio.gather(ended, watching, return_exceptions=True)
+        """Return why the replica is not ready any more: its process ended, it missed its probes, or it has stalled."""
+        watch = Watch(self.deployment, self.served_name, lambda: self.traffic.silence(self.id))
+        lost = await self.process.end_or(watch.until_lost(self.address, self.family.health_path, self.poll_seconds[1]))
+        return f"the engine ended with {lost}" if isinstance(lost, int) else lost
 
     async def _until_healthy(self) -> None:
-        async with Probe(self.deployment, self.address) as probe:
-            while not await probe.healthy(self.family.health_path):  # noqa: ASYNC110 - the engine sends no event
-                await asyncio.sleep(self.poll_seconds[0])
-
-    async def _until_missed(self) -> None:
-        misses = 0
-        async with Probe(self.deployment, self.address) as probe:
-            while misses < MISSES:
-                await asyncio.sleep(self.poll_seconds[1])
-                misses = 0 if await probe.healthy(self.family.health_path) else misses + 1
+        await until_healthy(self.deployment, self.address, self.family.health_path, self.poll_seconds[0])
 
     async def _follow(self) -> None:
         """Follow the health of an engine that someone else runs; it may come and go."""
@@ -251,8 +374,9 @@ class Replica:
         async with Probe(self.deployment, self.address) as probe:
             while True:
                 trouble = await self._trouble(probe)
+                self.looked.set()
                 misses = 0 if trouble is None else misses + 1
-                if misses >= MISSES:
+                if misses >= MISSES and self.state is not ReplicaState.DRAINING:
                     self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {trouble}"))
                 await asyncio.sleep(self.poll_seconds[1])
 
@@ -263,7 +387,7 @@ class Replica:
         """
         if not await probe.healthy(self.family.health_path, MODELS_PATH):
             return probe.complaint()
-        if self.state is ReplicaState.READY:
+        if self.state in {ReplicaState.READY, ReplicaState.DRAINING}:
             return None
         name = served_name(self.deployment, await probe.models())
         if probe.refused:

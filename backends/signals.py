@@ -93,6 +93,7 @@ class Listener:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         request = f"GET {endpoint.base_path}/metrics HTTP/1.1\r\nhost: {host}:{endpoint.port}\r\n\r\n"
         exchange = Exchange(self.upstream, endpoint, PATIENCE_SECONDS)
+        exchange.speaks = False
         try:
             await exchange.send(request.encode("latin-1"))
             head = await exchange.head(PATIENCE_SECONDS)

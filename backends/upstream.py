@@ -41,6 +41,8 @@ class Exchange:
         self.connect_seconds = connect_seconds
         self.connection: Connection | None = None
         self.reused = False
+        self.speaks = True
+        """Whether an answer shows that the model works, not only the server around it."""
         self._request = b""
 
     async def send(self, request: bytes) -> None:
@@ -51,7 +53,7 @@ class Exchange:
         if connection is None:
             connection = await self.upstream.connect(self.endpoint, self.connect_seconds)
         self.connection = connection
-        connection.begin(request)
+        connection.begin(request, speaks=self.speaks)
 
     async def head(self, patience: float) -> Head | None:
         """Return the answer's head, or None after *patience* seconds of silence.
@@ -68,7 +70,7 @@ class Exchange:
                 self.connection = None
                 connection = await self.upstream.connect(self.endpoint, self.connect_seconds)
                 self.connection = connection
-                connection.begin(self._request)
+                connection.begin(self._request, speaks=self.speaks)
             elif not await connection.wait(patience):
                 return None
         return Head(connection.status, connection.content_type)
@@ -118,6 +120,8 @@ class Exchange:
         connection, self.connection = self.connection, None
         if connection is None:
             return
+        if connection.complete and connection.speaks:
+            self.upstream.heard[self.endpoint.replica] = self.upstream.loop.time()
         if connection.complete and connection.reusable and not connection.parts:
             self.upstream.give_back(connection)
         else:
@@ -136,6 +140,8 @@ class Upstream:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self.waiting: set[Connection] = set()
+        self.heard: dict[str, float] = {}
+        """When each replica last sent something of an answer, within `TICK_SECONDS`."""
         self._ticking = False
         self._tls: ssl.SSLContext | None = None
 
@@ -201,6 +207,8 @@ class Upstream:
     def _tick(self) -> None:
         now = self.loop.time()
         for connection in tuple(self.waiting):
+            if connection.heard and connection.speaks:
+                self.heard[connection.endpoint.replica] = now
             if connection.heard and connection.taker is not None:
                 connection.deadline = now + connection.patience
             elif now >= connection.deadline:

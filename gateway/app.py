@@ -156,7 +156,7 @@ class App:
     async def _ready(self, incoming: Incoming) -> Answer:
         del incoming
         models = self.services.states()
-        ready = "ready" in models.values() and self.services.has_keys and self.services.has_library
+        ready = self.services.has_models and self.services.has_keys and self.services.has_library
         return _json(200 if ready else 503, {"status": "ready" if ready else "not ready", "models": models})
 
     async def _metrics(self, incoming: Incoming) -> Answer:

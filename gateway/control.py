@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import uvicorn
 import uvloop
@@ -29,6 +29,7 @@ from gateway.audit.errors import AuditUnavailable
 from gateway.books import kept
 from gateway.fleet.deployments import Deployments
 from gateway.fleet.fleet import Fleet
+from gateway.fleet.house import House
 from gateway.fleet.progress import show_progress
 from gateway.fleet.settings_again import deployments_of
 from gateway.fleet.store import DeploymentStore
@@ -58,14 +59,18 @@ class Server(uvicorn.Server):
     and state were left as they stood. Here SIGTERM and SIGINT, also one that came before it ran, end `serve` alone.
     """
 
-    def obey_signals(self, stop_seconds: float) -> None:
-        """Let the signals end it, from now on; the process has ended *stop_seconds* after the first one."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._end, stop_seconds)
+    def obey_signals(self, stop_seconds: float, heard: Callable[[signal.Signals], None]) -> None:
+        """Let the signals end it, from now on; the process has ended *stop_seconds* after the first one.
 
-    def _end(self, stop_seconds: float) -> None:
+        *heard* is told of each.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._end, stop_seconds, number, heard)
+
+    def _end(self, stop_seconds: float, number: signal.Signals, heard: Callable[[signal.Signals], None]) -> None:
         if not self.should_exit:
             end_within(stop_seconds)
+        heard(number)
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -89,7 +94,7 @@ def open_deployments(
 ) -> Deployments:
     """Return what should run on this machine; nothing is started yet."""
     drains = Drains(redis, settings.node, settings.worker_count)
-    fleet = Fleet(settings.node, settings.data_dir, publisher, drains)
+    fleet = Fleet(settings.node, House.of(settings), publisher, drains)
     return Deployments(fleet, DeploymentStore(engine, settings.node), settings, environment)
 
 
@@ -109,7 +114,7 @@ async def reload_at_hangup(deployments: Deployments) -> None:
 
 
 async def run(settings: Settings, environment: Mapping[str, str]) -> None:
-    """Serve the admin API and keep the replicas until told to stop; then end the API, the engines, the database.
+    """Serve the admin API and look after the engines until told to stop; then end the API, engines, the database.
 
     *environment*: the `GATEWAY_…` names, by which the settings are read again.
     """
@@ -150,7 +155,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
         gc.collect()
         gc.freeze()  # a pass over all that was imported and set up would hold the loop for 60 ms, again and again
         server = Server(config)
-        server.obey_signals(control_stop_seconds(settings))
+        server.obey_signals(control_stop_seconds(settings), deployments.fleet.house.told)
         async with (
             running(asyncio.create_task(publisher.run())),
             running(asyncio.create_task(librarian.run())),

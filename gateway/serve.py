@@ -1,13 +1,16 @@
 """`gateway serve`: starts the processes, keeps them running, ends them in order.
 
     gateway serve ── valkey-server        where no Redis URL is set
-                  ├─ gateway.control      admin API, owner of the replicas
+                  ├─ gateway.control      admin API, owner of the engines, which may outlive it (docs/lifecycle.md)
                   └─ gateway.worker × N   the data plane, all on one port
 
-One thread, no event loop: it sleeps until a child ends or a signal comes. Each child is killed when this process ends
-before it has stopped them (`gateway.parent`); the kernel takes the end of the starting *thread* for that.
+One thread, and no event loop while it runs: it sleeps until a child ends or a signal comes. Each child is killed when
+this process ends before it has stopped them (`gateway.parent`); the kernel takes the end of the starting *thread* for
+that.
 """
 
+import asyncio
+import contextlib
 import fcntl
 import itertools
 import logging
@@ -24,6 +27,7 @@ from typing import TextIO
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from backends.leftovers import end_all, leftovers
 from backends.process import SHIM_SECONDS
 from gateway.checks import cannot_listen
 from gateway.parent import tied_to
@@ -69,6 +73,7 @@ class Child:
         self.started = 0.0
         self.quick_ends = 0
         self.due = 0.0
+        self.stop_signal = signal.SIGTERM
 
     def start(self, now: float) -> None:
         """Start it in a process group of its own: Ctrl-C reaches the parent alone, which stops all in order."""
@@ -91,10 +96,10 @@ class Child:
         return status
 
     def stop(self, seconds: float) -> None:
-        """Send SIGTERM, wait, and kill what is still there."""
+        """Send `stop_signal`, wait, and kill what is still there."""
         if self.process is None:
             return
-        self.process.terminate()
+        self.process.send_signal(self.stop_signal)
         try:
             status = self.process.wait(seconds)
             if status != 0:  # it did not come to the end of its own stopping
@@ -171,9 +176,12 @@ def _watch(children: list[Child], metrics: Path) -> int:
         waits = [child.due - now for child in children if child.process is None]
         woken = signal.sigtimedwait(WAKE, max(0.0, min(waits, default=3600.0)))
         if woken is not None and woken.si_signo in {signal.SIGTERM, signal.SIGINT}:
+            for child in children:
+                child.stop_signal = signal.Signals(woken.si_signo)  # Ctrl-C ends the engines too
             return 0
         if woken is not None and woken.si_signo == signal.SIGHUP:
             _pass_on_hangup(children)
+        _reap(children)
 
 
 def _pass_on_hangup(children: Iterable[Child]) -> None:
@@ -181,6 +189,14 @@ def _pass_on_hangup(children: Iterable[Child]) -> None:
     for child in children:
         if child.name == "gateway.control" and child.process is not None:
             child.process.send_signal(signal.SIGHUP)
+
+
+def _reap(children: Iterable[Child]) -> None:
+    """Take note of the end of processes that became ours when theirs ended: in a container this is the init process."""
+    ours = {child.process.pid for child in children if child.process is not None}
+    with contextlib.suppress(ChildProcessError):  # there is none at all
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in ours:
+            os.waitpid(ended.si_pid, 0)
 
 
 def _stop(settings: Settings, plane: list[Child], state: list[Child]) -> None:
@@ -193,6 +209,8 @@ def _stop(settings: Settings, plane: list[Child], state: list[Child]) -> None:
     for worker in workers:
         worker.stop(max(0.0, give_up - time.monotonic()))
     control.stop(control_stop_seconds(settings))
+    if not settings.engines.left_by(control.stop_signal):  # it may have been told before it had adopted them
+        asyncio.run(end_all(leftovers(settings.data_dir.resolve() / "engines")))
     for child in state:
         child.stop(10.0)
 

@@ -31,6 +31,7 @@ from gateway.people.standing import Kept, Standings, Uncounted
 from gateway.people.watch import Watch
 from gateway.problems import Problem
 from gateway.relay.stages import Stages
+from gateway.reports import report, reports_path
 from gateway.settings import Settings
 from gateway.state import board, credentials
 from gateway.state.drains import Letting
@@ -168,6 +169,12 @@ class Services:
             for model, replicas in self.pool.models.items()
         }
 
+    @property
+    def has_models(self) -> bool:
+        """Whether a request for some model is answered: it is ready, or loaded on demand."""
+        endpoints = [endpoint for replicas in self.pool.models.values() for endpoint in replicas]
+        return any(endpoint.state is ReplicaState.READY or endpoint.wakes for endpoint in endpoints)
+
     def flush_metrics(self) -> None:
         """Move what was counted to where a scrape finds it."""
         self.metrics.flush(time.monotonic(), self.pool.in_flight)
@@ -200,7 +207,8 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     services.metrics.build.labels(version("safety-gateway")).set(1)
     listener = Listener(services.upstream, services.pool.lines)
     parts = (services.shelf, services.watch, services.limiter, listener, services.letting)
-    work = (services.flush_for_ever(), *(part.run() for part in parts))
+    reporting = report(reports_path(settings.data_dir), services.pool)
+    work = (services.flush_for_ever(), reporting, *(part.run() for part in parts))
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await services.follower.start()

@@ -6,6 +6,7 @@
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from redis.asyncio.connection import parse_url
 
 from backends.deployment import Deployment
 from backends.gpus import DeclaredGpu
+from backends.process import LOG_BYTES
 from gateway.audit.texts import Keep, Masked
 from gateway.complaints.rules import Appeals, Complaints
 from gateway.keys import SHORTEST_SECRET
@@ -121,6 +123,24 @@ class Queue(BaseModel):
     """What is said to whom no place or no time is left: a 429, or in chats and completions an ordinary answer."""
 
 
+class Engines(BaseModel):
+    """The engine processes of this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outlive: Literal["restart", "crash", "nothing"] = "restart"
+    """What engines live through, to be adopted by the next gateway. The embedded ones: nothing, they start at once."""
+    orphan_seconds: Annotated[float, Field(ge=0)] = 900
+    """After which an engine ends that no gateway has come back for; 0: never. A quarter of an hour is enough for an
+    upgrade, and a forgotten engine does not keep its GPU overnight."""
+    log_bytes: Annotated[int, Field(ge=65_536)] = LOG_BYTES
+    """Size at which an engine's log is set aside; one older one is kept."""
+
+    def left_by(self, number: signal.Signals) -> bool:
+        """Return whether a gateway that is told to end by *number* leaves its engines: not by SIGINT, Ctrl-C."""
+        return self.outlive == "restart" and number != signal.SIGINT
+
+
 class Keywords(BaseModel):
     """The keyword library."""
 
@@ -204,6 +224,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     queue: Queue = Queue()
+    engines: Engines = Engines()
     labels: Labels = Labels()
     strikes: Strikes = Strikes()
     keywords: Keywords = Keywords()

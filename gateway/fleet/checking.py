@@ -27,13 +27,10 @@ class DeploymentRefused(Exception):
 def parsed(spec: Mapping[str, Any]) -> Deployment:
     """Return the deployment that *spec* says, by the rules of the settings file. Raises `DeploymentRefused`."""
     try:
-        deployment = Deployment.model_validate(dict(spec))
+        return Deployment.model_validate(dict(spec))
     except ValidationError as error:
         found = [line.partition(": ") for line in complaints(error, Deployment)]
         raise DeploymentRefused([(field, text) for field, _, text in found]) from None
-    if deployment.discover is not None:  # its replicas come and go by themselves, and are nobody's to scale or drain
-        raise DeploymentRefused([("discover", "is for deployments of the settings file")])
-    return deployment
 
 
 def about_last(settings: Settings, deployments: Sequence[Deployment]) -> list[Complaint]:

@@ -3,22 +3,25 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from backends.deployment import Deployment
 from backends.difference import Difference, changes_places, difference, in_the_way, needs_restart
-from backends.discovery import Discovered
-from backends.endpoint import Endpoint, ReplicaState
+from backends.endpoint import ReplicaState
 from backends.replica import Replica
+from gateway.demand import Demand
 from gateway.fleet.group import Group
-from gateway.fleet.member import Goal
+from gateway.fleet.house import House
+from gateway.fleet.member import Goal, Member
 from gateway.fleet.metrics import FleetMetrics
 from gateway.state import board, credentials
 from gateway.state.drains import Drains
 from gateway.tasks import ended
+
+LOOK_SECONDS = 5.0
+"""For all engines that run already to be adopted; the workers then hear of the others' loading."""
 
 
 class UnknownDeployment(Exception):
@@ -31,26 +34,34 @@ class Fleet:
     def __init__(
         self,
         node: str,
-        data_dir: Path,
+        house: House,
         publisher: board.Publisher,
         drains: Drains,
         metrics: FleetMetrics | None = None,
     ) -> None:
         self.document = board.replicas_of(node)
-        self.data_dir = data_dir
+        self.house = house
         self.publisher = publisher
         self.drains = drains
         self.metrics = metrics or FleetMetrics()
         self.changed = asyncio.Event()
+        self.demand = Demand(self._at_will, house.reports)
+        self._opened = asyncio.Event()
+        """Set once it is known what should run: until then nothing that runs is ended for not being wanted."""
+        self._published = asyncio.Event()
+        self._cleared = asyncio.Event()
         self._groups: dict[str, Group] = {}
-        self._discovered: dict[str, tuple[Discovered, asyncio.Task[None]]] = {}
-        """Deployments whose replicas are the addresses of a name, each with the task that looks for them."""
         self._work: set[asyncio.Task[None]] = set()
 
     @property
     def groups(self) -> list[Group]:
         """Every deployment that has replicas, also while they leave."""
         return list(self._groups.values())
+
+    @property
+    def members(self) -> list[Member]:
+        """Every replica."""
+        return [member for group in self.groups for member in group.members]
 
     def group(self, id_: str) -> Group:
         """Return a deployment. Raises `UnknownDeployment`."""
@@ -65,8 +76,7 @@ class Fleet:
         What is to be gone ends its last answers first, or has *seconds* for them.
         """
         by_model = {deployment.model: deployment for deployment in wanted}
-        credentials.write(self.data_dir, by_model.values())
-        self._discover({model: by_model.pop(model) for model, one in tuple(by_model.items()) if one.discover})
+        credentials.write(self.house.data_dir, by_model.values())
         found = self.difference(by_model)
         ending = [self._groups[model] for model in (*found.stop, *found.restart)]
         rivals = {model: _rivals(by_model[model], ending) for model in (*found.start, *found.restart)}
@@ -83,6 +93,7 @@ class Fleet:
         for model in found.change:
             self._groups[model].change(by_model[model])
         self.changed.set()
+        self._opened.set()
         return found
 
     def goes_on_as(self, deployment: Deployment) -> bool:
@@ -97,43 +108,44 @@ class Fleet:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Publish each change within the block; then end every engine."""
-        following = asyncio.create_task(self._follow())
-        try:
-            yield
-        finally:
-            await ended([following, *self._work])
-            self._discover({})
-            await asyncio.gather(*self._work, *(group.end() for group in self.groups), return_exceptions=True)
-            await self.publish()
+        """Own the engines and publish each change within the block; then end every engine, or leave it running.
+
+        Where they are left, the workers of now and those to come find what is published still true.
+        """
+        async with self.house.owned():
+            tasks = [asyncio.create_task(work) for work in (self._follow(), self._clear(), self.demand.run())]
+            try:
+                yield
+            finally:
+                await ended([*tasks, *self._work])
+                leave = self.house.leaves_engines
+                await asyncio.gather(*(group.end(leave=leave) for group in self.groups))
+                if not leave:
+                    await self.publish()
 
     async def publish(self) -> None:
         """Tell the workers what there is."""
-        members = [member for group in self.groups for member in group.members]
+        members = self.members
         self.metrics.take(members)
-        await self.publisher.publish(self.document, [msgspec.to_builtins(endpoint) for endpoint in self.endpoints()])
-
-    def endpoints(self) -> list[Endpoint]:
-        """Return every replica, as those see it who send requests to it."""
-        found = [endpoint for one, _ in self._discovered.values() for endpoint in one.endpoints()]
-        return [*(member.endpoint() for group in self.groups for member in group.members), *found]
+        endpoints = [endpoint for member in members for endpoint in member.endpoints()]
+        await self.publisher.publish(self.document, [msgspec.to_builtins(endpoint) for endpoint in endpoints])
 
     def coming(self) -> list[str]:
         """Return the replicas that are on their way to be ready."""
         waited = {ReplicaState.STOPPED, ReplicaState.STARTING}
-        found = [endpoint for one, _ in self._discovered.values() for endpoint in one.endpoints()]
         return [
-            *(
-                member.replica.id
-                for group in self.groups
-                for member in group.members
-                if (member.goal is Goal.RUN or group.waiting) and member.state in waited
-            ),
-            *(endpoint.replica for endpoint in found if endpoint.state in waited),
+            member.replica.id
+            for group in self.groups
+            for member in group.members
+            if (member.goal is Goal.RUN or group.waiting) and member.state in waited and not member.replica.asleep
         ]
 
     def _made(self, deployment: Deployment, index: int, on_change: Callable[[], None]) -> Replica:
-        return Replica(deployment, index, self.data_dir / "engines", on_change=on_change)
+        return self.house.replica(deployment, index, on_change, self._cleared.wait)
+
+    def _at_will(self) -> list[Replica]:
+        """Return the replicas that may be loaded and unloaded as requests come: nobody has ordered anything else."""
+        return [member.replica for member in self.members if member.goal is Goal.RUN and member.settled]
 
     def _begin(self, deployment: Deployment, rivals: Sequence[Group]) -> None:
         """Have a deployment run once *rivals* have gone; one that runs in another way goes first, as a whole."""
@@ -156,18 +168,6 @@ class Fleet:
             group.waiting = True
             self._do(_start_after(group, [group, *rivals]))
 
-    def _discover(self, wanted: Mapping[str, Deployment]) -> None:
-        """Follow the addresses of *wanted*, and of no others. What is the same goes on; a lease lives as it is."""
-        for model, (found, looking) in tuple(self._discovered.items()):
-            if wanted.get(model) != found.deployment:
-                looking.cancel()
-                del self._discovered[model]
-                self._do(found.stop())
-        for model, deployment in wanted.items():
-            if model not in self._discovered:
-                found = Discovered(deployment, self.data_dir / "engines", on_change=self.changed.set)
-                self._discovered[model] = found, asyncio.create_task(found.run())
-
     def _dismiss(self, group: Group, seconds: float | None) -> None:
         """Have a deployment drained and forgotten; it may be wanted again before."""
         group.leaving = True
@@ -187,10 +187,26 @@ class Fleet:
         task.add_done_callback(self._work.discard)
 
     async def _follow(self) -> None:
+        """Publish each change: at first not before it is known which of those that run already can be used."""
+        await self._opened.wait()
+        there = [member.replica for member in self.members if member.goal is Goal.RUN and member.replica.is_there()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await asyncio.gather(*(replica.looked.wait() for replica in there))
         while True:
             self.changed.clear()
             await self.publish()
+            self._published.set()
             await self.changed.wait()
+
+    async def _clear(self) -> None:
+        """End the engines that no deployment wants any more, once the workers know of those that are wanted."""
+        await self._opened.wait()
+        left = self.house.left_over({member.replica.id for member in self.members})
+        if left:
+            await self._published.wait()
+            await self.house.clear(left)
+        self._cleared.set()
 
 
 def _rivals(deployment: Deployment, ending: Iterable[Group]) -> list[Group]:

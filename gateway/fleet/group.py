@@ -113,12 +113,13 @@ class Group:
         """Return when no replica has an order that is not carried out."""
         await asyncio.gather(*(member.reached() for member in self.members))
 
-    async def end(self) -> None:
-        """Stop following orders, and end every engine."""
+    async def end(self, *, leave: bool = False) -> None:
+        """Stop following orders, and end every engine, or *leave* it running for somebody else to adopt."""
         for task in (*self._work, *self._runs.values()):
             task.cancel()
         await asyncio.gather(*self._work, *self._runs.values(), return_exceptions=True)
-        await asyncio.gather(*(member.replica.stop() for member in self.members), return_exceptions=True)
+        ends = [member.replica.leave() if leave else member.replica.stop() for member in self.members]
+        await asyncio.gather(*ends, return_exceptions=True)
 
     def _wanted(self) -> list[Member]:
         return [member for member in self.members if member.index < self.deployment.replicas]
@@ -167,7 +168,7 @@ class Group:
         """Start each anew once the one before is ready; where one fails the others stay as they are."""
         for i, member in enumerate(members):
             member.restart(self.deployment, seconds)
-            if await member.reached() is not ReplicaState.READY:
+            if await member.reached() is not ReplicaState.READY and not member.replica.asleep:
                 left = len(members) - i - 1
                 self.trouble = f"replica {member.index} did not start anew; {left} more were left as they were"
                 log.error("%s: %s", self.deployment.model, self.trouble)

@@ -107,6 +107,8 @@ class Member:
     def change(self, deployment: Deployment) -> None:
         """Go on as *deployment* says, which differs in fields alone that need no new engine."""
         self.deployment = self.replica.deployment = deployment
+        if self.replica.asleep and not self.replica.on_demand:
+            self.start()
         self.on_change()
 
     @property
@@ -115,7 +117,7 @@ class Member:
         return self._idle.is_set()
 
     async def reached(self) -> ReplicaState:
-        """Return the state once the newest order is carried out: ready or failed, or stopped."""
+        """Return the state once the newest order is carried out: ready or failed, or stopped, where it may sleep."""
         await self._idle.wait()
         return self.replica.state
 
@@ -130,11 +132,17 @@ class Member:
                 await self._ordered.wait()
 
     def endpoint(self) -> Endpoint:
-        """Return the replica as the workers see it."""
-        found = self.replica.endpoint()
+        """Return the replica as its owner sees it."""
+        return self._drained(self.replica.endpoint())
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the replica as the workers see it: several, where a name stands for them."""
+        return [self._drained(endpoint) for endpoint in self.replica.endpoints()]
+
+    def _drained(self, found: Endpoint) -> Endpoint:
         if not self.drain_name:
             return found
-        return msgspec.structs.replace(found, state=ReplicaState.DRAINING, drain=self.drain_name)
+        return msgspec.structs.replace(found, state=ReplicaState.DRAINING, drain=self.drain_name, wakes=False)
 
     @property
     def state(self) -> ReplicaState:
@@ -160,8 +168,15 @@ class Member:
             self.on_change()
 
     async def _go(self) -> None:
-        """Start it; return when it is ready or has failed, or at another order."""
+        """Start it, or have the next request do so; return when it is ready or has failed, or at another order.
+
+        What is loaded on demand and runs already is adopted.
+        """
         self._call("")
+        if self._may_rest():
+            await self.replica.stop()  # it may have failed
+            self.replica.rest()
+            return
         try:
             await self._unless_ordered(self.replica.ensure_ready())
         except StartFailed as error:
@@ -169,9 +184,15 @@ class Member:
                 written = self.deployment.engine is not Engine.EXTERNAL
                 log.error("%s", banner.failure(error, self.replica.process.log if written else None))  # noqa: TRY400
 
+    def _may_rest(self) -> bool:
+        idle = self.replica.state in {ReplicaState.STOPPED, ReplicaState.FAILED}
+        return self.replica.on_demand and idle and not self.replica.is_there()
+
     async def _leave(self) -> None:
         """Drain and stop it, and have it start anew where that is wanted; return at another order."""
-        if self._gently and self.replica.state is ReplicaState.READY:
+        serves = self.replica.state in {ReplicaState.READY, ReplicaState.DRAINING}
+        named = self.replica.deployment.discover is not None  # a stop then cuts nothing: who has a lease keeps it
+        if self._gently and serves and not named:
             self._call(self.drain_name or new_name())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):

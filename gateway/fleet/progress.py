@@ -18,8 +18,8 @@ async def show_progress(settings: Settings, fleet: Fleet, client_key: str | None
         progress.show(f"loading {', '.join(loading)}", time.monotonic() - began)
         await asyncio.sleep(PROGRESS_SECONDS)
     progress.end()
-    endpoints = fleet.endpoints()
-    banner.say("\n".join(f"{one.replica}: {one.state.value}" for one in endpoints))
-    ready = [one for one in endpoints if one.state is ReplicaState.READY]
-    uses = {one.model: "embeddings" if "embed" in one.tasks else "chat" for one in ready}
+    states = {m.replica.id: "loaded on demand" if m.replica.asleep else m.state.value for m in fleet.members}
+    banner.say("\n".join(f"{name}: {state}" for name, state in states.items()))
+    ready = [m.deployment for m in fleet.members if m.state is ReplicaState.READY or m.replica.asleep]
+    uses = {d.model: "embeddings" if "embed" in d.tasks else "chat" for d in ready}
     banner.say(banner.how_to_use(settings, uses, client_key))

@@ -22,8 +22,6 @@ from gateway.tasks import ended
 
 log = logging.getLogger(__name__)
 
-REPLICAS = "replicas"
-"""Those of one machine: see `replicas_of`."""
 KEYS = "keys"
 KEYWORDS = "keywords"
 PEOPLE = "people"
@@ -38,7 +36,7 @@ CHANNEL = "gw:changed"
 
 def replicas_of(node: str) -> str:
     """Return the document of the replicas that the machine *node* has: its workers alone can reach them."""
-    return f"{REPLICAS}:{node}"
+    return f"replicas:{node}"
 
 
 def _name(document: str) -> str:

@@ -19,6 +19,8 @@ from backends.endpoint import ReplicaState
 from backends.engines.family import Command
 from backends.errors import StartFailed
 from backends.ports import free_port
+from backends.process import Outlive
+from backends.record import About
 from backends.replica import Replica
 from tests import tiny_gguf
 from tests.backends.running import alive, children, eventually
@@ -35,8 +37,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *words):
         pass
-server = http.server.HTTPServer(("127.0.0.1", port), Handler)
-threading.Thread(target=server.serve_forever, kwargs={{"poll_interval": 0.01}}, daemon=True).start()
+if not pathlib.Path("{folder}/crash").exists():
+    server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={{"poll_interval": 0.01}}, daemon=True).start()
 while not pathlib.Path("{folder}/crash").exists():
     time.sleep(0.01)
 print("out of memory", flush=True)
@@ -56,7 +59,9 @@ async def make(model: Path, tmp_path: Path) -> AsyncIterator[Make]:
     """Makes replicas of the tiny model that are stopped with the test; *seen* gets their states."""
     made: list[Replica] = []
 
-    def make(*, seen: list[ReplicaState] | None = None, index: int = 0, **changes: Any) -> Replica:
+    def make(
+        *, seen: list[ReplicaState] | None = None, index: int = 0, outlive: Outlive | None = None, **changes: Any
+    ) -> Replica:
         fields = {"model": "tiny", "engine": "xllamacpp", "path": str(model), "parallel": 1, "max_model_len": 512}
         deployment = Deployment.model_validate({**fields, **changes})
         folder, back_off = tmp_path / "engines", (0.01, 0.01, 0.01, 0.01)
@@ -68,6 +73,7 @@ async def make(model: Path, tmp_path: Path) -> AsyncIterator[Make]:
             back_off=back_off,
             poll_seconds=(0.02, 0.05),
             port_seconds=0.1,
+            outlive=outlive,
         )
         if seen is not None:
             replica.on_change = lambda: seen.append(replica.state)
@@ -222,8 +228,8 @@ async def test_a_fault_of_our_own_leaves_nobody_waiting(make: Make, monkeypatch:
     """Whatever goes wrong while a replica is looked after, it has failed, and who waits is told."""
     replica = make()
 
-    async def broken(command: Command, cwd: Path | None = None) -> None:
-        raise RuntimeError(f"no {command.argv[0]}, {cwd}")
+    async def broken(command: Command, *, about: About) -> None:
+        raise RuntimeError(f"no {command.argv[0]}, {about}")
 
     monkeypatch.setattr(replica.process, "start", broken)
     with pytest.raises(StartFailed, match="tiny#0: no "):
@@ -375,6 +381,168 @@ async def test_the_name_of_an_external_model(make: Make, tmp_path: Path) -> None
     await replica.ensure_ready()
     assert replica.endpoint().served_name == "tiny"
     await replica.stop()
+
+
+async def test_an_engine_is_adopted(make: Make, tmp_path: Path) -> None:
+    """An engine that an owner has left is the next owner's, ready at once, with the same process; then it can be stopped."""
+    outlive = Outlive(tmp_path / "house", 0)
+    before = make(outlive=outlive)
+    assert not before.is_there()
+    await before.ensure_ready()
+    pids = processes(before)
+    await before.leave()
+    after = make(outlive=outlive)
+    assert after.is_there()
+    await after.ensure_ready()
+    assert processes(after) == pids
+    assert after.endpoint().port == before.endpoint().port
+    assert after.looked.is_set()
+    await after.stop()
+    assert not any(alive(pid) for pid in pids)
+    assert not make(outlive=outlive).is_there()
+
+
+async def test_an_adopted_engine_that_ends_comes_back(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """The end of an adopted engine is seen as that of one's own, with its status, and it is started again."""
+    outlive = Outlive(tmp_path / "house", 0)
+    before = make(**script, outlive=outlive)
+    await before.ensure_ready()
+    await before.leave()
+    seen: list[ReplicaState] = []
+    after = make(**script, outlive=outlive, seen=seen)
+    await after.ensure_ready()
+    first = processes(after)
+    (tmp_path / "crash").touch()
+    await eventually(lambda: after.state is ReplicaState.STARTING)
+    assert "the engine ended with 3" in str(after.last_error)
+    (tmp_path / "crash").unlink()
+    await after.ensure_ready()
+    assert processes(after) != first
+
+
+async def test_another_deployment_does_not_adopt(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """An engine that would be started in another way now is ended, and started so; aliases and routing are no way."""
+    outlive = Outlive(tmp_path / "house", 0)
+    before = make(**script, outlive=outlive)
+    await before.ensure_ready()
+    await before.leave()
+    same = make(**script, outlive=outlive, aliases=["more"], routing="affinity", stop_grace_seconds=3)
+    await same.ensure_ready()
+    pids = processes(same)
+    assert pids[0] == before.process.pid
+    await same.leave()
+    other = make(**script, outlive=outlive, extra_args=["--verbose"])
+    await other.ensure_ready()
+    assert not any(alive(pid) for pid in pids)
+    assert processes(other)[0] != pids[0]
+
+
+async def test_an_engine_that_does_not_get_well_is_not_kept(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """What is adopted and ill past the time of a start makes place for a new one."""
+    outlive = Outlive(tmp_path / "house", 0)
+    before = make(**script, outlive=outlive, start_timeout_seconds=1)
+    await before.ensure_ready()
+    pids = processes(before)
+    await before.leave()
+    (tmp_path / "ill").touch()
+    after = make(**script, outlive=outlive, start_timeout_seconds=1)
+    with pytest.raises(StartFailed, match="not healthy after 1 s"):
+        await after.ensure_ready()
+    assert not any(alive(pid) for pid in pids)
+
+
+class Requests:
+    """What a replica is told of its requests."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.silent: float | None = None
+
+    def busy(self, replica: str, since: float | None = None) -> bool:
+        assert since is not None
+        assert replica == "tiny#0"
+        return self.running
+
+    def silence(self, replica: str) -> float | None:
+        assert replica == "tiny#0"
+        return self.silent
+
+
+async def test_a_replica_drains(make: Make, script: dict[str, str]) -> None:
+    """It ends what it has and stays up; who asks for it takes it back; the time for that is bounded."""
+    requests = Requests()
+    replica = make(**script)
+    replica.traffic = requests
+    await replica.ensure_ready()
+    pids = processes(replica)
+    assert not await replica.drain(0.1)
+    assert replica.endpoint().state is ReplicaState.DRAINING
+    draining = asyncio.create_task(replica.drain(60))
+    await asyncio.sleep(0.1)
+    requests.running = False
+    assert await draining
+    assert replica.endpoint().state is ReplicaState.DRAINING
+    await replica.ensure_ready()
+    assert (replica.state, processes(replica)) == (ReplicaState.READY, pids)
+    requests.running = True
+    draining = asyncio.create_task(replica.drain(60))
+    await eventually(lambda: replica.state is ReplicaState.DRAINING)
+    await replica.ensure_ready()
+    assert not await asyncio.wait_for(draining, 5)
+    requests.running = False
+    await replica.restart()
+    assert (replica.state, processes(replica) != pids) == (ReplicaState.READY, True)
+
+
+async def test_one_that_ends_while_it_drains_is_stopped(make: Make, script: dict[str, str], tmp_path: Path) -> None:
+    """Nobody wants it back."""
+    replica = make(**script)
+    replica.traffic = Requests()
+    await replica.ensure_ready()
+    await replica.drain(0)
+    (tmp_path / "crash").touch()
+    await eventually(lambda: replica.state is ReplicaState.STOPPED)
+    (tmp_path / "crash").unlink()
+    await replica.ensure_ready()
+
+
+async def test_unloaded_and_loaded_on_demand(make: Make, script: dict[str, str]) -> None:
+    """No request is cut by it, one that comes meanwhile takes it back, and workers know that they may ask for it."""
+    requests = Requests()
+    replica = make(**script, idle_seconds=5)
+    replica.traffic = requests
+    assert not replica.endpoint().wakes
+    replica.rest()
+    assert (replica.endpoint().state, replica.endpoint().wakes) == (ReplicaState.STOPPED, True)
+    await replica.ensure_ready()
+    unloading = asyncio.create_task(replica.unload())
+    await asyncio.sleep(0.2)
+    assert (replica.endpoint().state, replica.endpoint().wakes) == (ReplicaState.DRAINING, True)
+    await replica.ensure_ready()
+    await unloading
+    assert (replica.state, replica.asleep) == (ReplicaState.READY, False)
+    requests.running = False
+    pids = processes(replica)
+    await replica.unload()
+    assert (replica.endpoint().state, replica.endpoint().wakes) == (ReplicaState.STOPPED, True)
+    assert not any(alive(pid) for pid in pids)
+    await replica.stop()  # by somebody who means it
+    assert not replica.endpoint().wakes
+
+
+async def test_a_stalled_engine_is_started_again(make: Make, script: dict[str, str]) -> None:
+    """Its health is fine, and neither people nor the canary get a token: this one has no answer to any POST."""
+    requests = Requests()
+    replica = make(**script, stall_seconds=0.2)
+    replica.traffic = requests
+    await replica.ensure_ready()
+    first = processes(replica)
+    requests.silent = 3.0
+    await eventually(lambda: replica.state is ReplicaState.STARTING)
+    assert "had requests and said nothing for 3 s" in str(replica.last_error)
+    requests.silent = None
+    await replica.ensure_ready()
+    assert (replica.restarts, processes(replica) != first) == (1, True)
 
 
 async def test_replicas_side_by_side(make: Make, script: dict[str, str]) -> None:

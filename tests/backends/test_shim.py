@@ -1,10 +1,12 @@
 """The shim, with real processes."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,94 @@ def test_also_runs_as_a_module(tmp_path: Path) -> None:
     """`python -m backends.shim` is the same program."""
     argv = [sys.executable, "-m", "backends.shim", "--run-dir", str(tmp_path), "--", "/bin/sh", "-c", "exit 4"]
     assert subprocess.run(argv, timeout=10, check=False).returncode == 4
+
+
+def hold(path: Path) -> int:
+    """Hold a lock as an owner does; closing the returned file gives it back."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def test_an_orphan_lives_until_its_time_is_over(tmp_path: Path) -> None:
+    """With its owner killed an engine goes on, and ends when nobody has come back for so long."""
+    options = ("--orphan", "2", "--house", str(tmp_path / "house"))
+    argv = [*INTERPRETER, "--run-dir", str(tmp_path), *options, "--", "/bin/sh", "-c", "echo $$ >pids; exec sleep 60"]
+    code = f"import subprocess; subprocess.Popen({argv!r}, start_new_session=True).wait()"
+    owned = hold(tmp_path / "owner")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as owner:
+        pid = numbers(tmp_path / "pids", 1)[0]
+        owner.kill()
+    time.sleep(3)
+    assert alive(pid)
+    os.close(owned)
+    ended_after = time.monotonic()
+    wait_until(lambda: not alive(pid))
+    assert time.monotonic() - ended_after > 1
+    wait_until((tmp_path / "exit.json").exists)
+    assert how_it_ended(tmp_path) == (None, 15)
+
+
+def test_who_is_an_orphan(tmp_path: Path) -> None:
+    """Left alone for ever, for some time, passed over by a gateway that is back, and adopted in time."""
+    now = 0.0
+    patient, bounded = (shim.Orphan(str(tmp_path), str(tmp_path / "house"), s, lambda: now) for s in (0, 100))
+
+    def given_up(moment: float) -> tuple[bool, bool]:
+        nonlocal now
+        now = moment
+        return patient.given_up(), bounded.given_up()
+
+    said = [given_up(moment) for moment in (0, 99, 100, 1000)]
+    assert said == [(False, False), (False, False), (False, True), (False, True)]
+    house = hold(tmp_path / "house")
+    said = [given_up(moment) for moment in (2000, 2029, 2030)]
+    assert said == [(False, False), (False, False), (True, True)]
+    owned = hold(tmp_path / "owner")
+    assert given_up(2031) == (False, False)
+    os.close(owned)
+    said = [given_up(moment) for moment in (2060, 2089, 2090)]
+    assert said == [(False, False), (False, False), (True, True)]
+    os.close(house)
+
+
+def test_two_engines_do_not_share_a_run_directory(tmp_path: Path) -> None:
+    """A second shim starts nothing."""
+    with start(tmp_path, "echo $$ >pids; exec sleep 60") as process:
+        numbers(tmp_path / "pids", 1)
+        with start(tmp_path, "touch started") as second:
+            assert second.wait(10) == 1
+        process.terminate()
+    assert "another engine runs in" in (tmp_path / "log").read_text()
+    assert not (tmp_path / "started").exists()
+
+
+def test_the_record(tmp_path: Path) -> None:
+    """Who comes later can tell both processes from all others, before the engine has done anything."""
+    with start(tmp_path, "cp process.json seen; exec sleep 60", "--about", '{"port": 1}') as process:
+        wait_until((tmp_path / "process.json").exists)
+        record = json.loads((tmp_path / "process.json").read_text())
+        engine = children(process.pid)[0]
+        wait_until(lambda: (tmp_path / "seen").exists() and (tmp_path / "seen").stat().st_size > 0)
+        assert json.loads((tmp_path / "seen").read_text()) == record
+        assert record["engine"] == {"pid": engine, "started": shim.start_time(engine)}
+        assert (record["shim"]["pid"], record["shim"]["started"]) == (process.pid, shim.start_time(process.pid))
+        assert record["shim"]["argv"][-1] == "cp process.json seen; exec sleep 60"
+        assert (record["version"], record["boot"], record["about"]) == (1, shim.boot(), {"port": 1})
+        process.terminate()
+
+
+def test_the_log_is_rotated_while_the_engine_runs(tmp_path: Path) -> None:
+    """A log that grows is cut; what was in it is in the older one, and the engine goes on in the same file."""
+    script = "i=0; while [ $i -lt 300 ]; do echo line-$i-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; i=$((i+1)); sleep 0.01; done"
+    argv = [*INTERPRETER, "--run-dir", str(tmp_path), "--log-bytes", "2000", "--", "/bin/sh", "-c", script]
+    log = tmp_path / "engine.log"
+    with log.open("ab") as output, subprocess.Popen(argv, stdout=output, stderr=output) as process:
+        assert process.wait(30) == 0
+    newer, older = log.read_text(), (tmp_path / "engine.log.1").read_text()
+    assert newer.splitlines()[-1].startswith("line-299-")
+    assert "\0" not in newer
+    assert 0 < len(older) < 20_000
+    assert len(newer) < 20_000
+    following = int(older.splitlines()[-1].split("-")[1])
+    assert int(newer.splitlines()[1].split("-")[1]) - following <= 3

@@ -153,6 +153,7 @@ def start(folder: Path, settings: dict[str, object], **environment: str) -> Stac
         "GATEWAY_ADMIN_PORT": str(admin_port),
         "GATEWAY_CLIENT_KEY": CLIENT_KEY,
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
+        "GATEWAY_ENGINES__OUTLIVE": "nothing",  # but where a test is about just that
         **environment,
     }
     (folder / "serve.log").unlink(missing_ok=True)

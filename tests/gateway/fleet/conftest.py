@@ -15,6 +15,7 @@ from backends.endpoint import Endpoint, ReplicaState
 from backends.pool import Pool, Waiting
 from backends.upstream import Upstream
 from gateway.fleet.fleet import Fleet
+from gateway.fleet.house import House
 from gateway.fleet.member import Member
 from gateway.state import board
 from gateway.state.drains import Drains, Letting
@@ -32,7 +33,7 @@ class Machine:
         shared = board.Board(redis)
         self.folder = folder
         self.program = fake_server.write(folder)
-        self.fleet = Fleet(NODE, folder / "data", board.Publisher(shared), Drains(redis, NODE, 1))
+        self.fleet = Fleet(NODE, House(folder / "data"), board.Publisher(shared), Drains(redis, NODE, 1))
         self.pool = Pool(Upstream(), waiting=Waiting(64, 30.0))
         self.letting = Letting(redis, self.pool, NODE, 0)
         self.follower = board.Follower(shared, {board.replicas_of(NODE): self._take})

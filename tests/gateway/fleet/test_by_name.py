@@ -1,17 +1,23 @@
-"""The replicas of a gateway, as its workers hear of them."""
+"""An external deployment whose name stands for several addresses, as the workers hear of it."""
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
+import pytest
+from redis.asyncio import Redis
 
 from backends.deployment import Deployment, Engine
+from backends.discovery import ByName
 from backends.endpoint import Endpoint, ReplicaState
-from gateway.audit.slots import node
-from gateway.replicas import Replicas
+from gateway.fleet import house
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.house import House
 from gateway.settings import Settings
 from gateway.state import board
+from gateway.state.drains import Drains
 from tests.fakes import END, SSE, FakeEngine, Pause, Received, Send, Step, chunk, head, vllm_events, well_behaved
 from tests.gateway.conftest import MODEL, eventually, running
 
@@ -38,7 +44,9 @@ def slowly(received: Received) -> Sequence[Step]:
     return [Send(head(SSE)), *pauses, Send(END)]
 
 
-async def test_addresses_change_under_running_streams(settings: Settings) -> None:
+async def test_addresses_change_under_running_streams(
+    settings: Settings, redis: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is cut: streams at an address that is gone end whole, new ones go to the address that has come."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "你好"}], "stream": True}
     async with FakeEngine(slowly) as old, running(settings) as gateway, gateway.client() as client:
@@ -47,8 +55,7 @@ async def test_addresses_change_under_running_streams(settings: Settings) -> Non
         url = f"http://engines:{old.port}"
         deployment = Deployment(model=MODEL, engine=Engine.EXTERNAL, url=url, discover="dns")
         heard, addresses = Heard(), {"127.0.0.1"}
-        replicas = Replicas(settings, (deployment,), heard)  # type: ignore[arg-type]
-        (found,) = replicas.discovered
+        fleet = Fleet("here", House.of(settings), heard, Drains(redis, "here", 1))  # type: ignore[arg-type]
 
         async def resolve(host: str, port: int) -> set[str]:
             assert (host, port) == ("engines", old.port)
@@ -58,8 +65,10 @@ async def test_addresses_change_under_running_streams(settings: Settings) -> Non
             gateway.services.pool.update(heard.endpoints)
             return {one.host: one.state for one in heard.endpoints}
 
-        found.resolve, found.look_seconds, found.drain_seconds = resolve, 0.02, 0.1
-        async with replicas.running():
+        quick = partial(ByName, resolve=resolve, look_seconds=0.02, gone_seconds=0.1)
+        monkeypatch.setattr(house, "ByName", quick)
+        async with fleet.running():
+            fleet.apply([deployment])
             await eventually(lambda: states() == {"127.0.0.1": ReplicaState.READY})
             streams = [asyncio.create_task(client.post(CHAT, json=body)) for _ in range(20)]
             await eventually(lambda: sum(received.path == CHAT for received in old.received) == 20)
@@ -71,4 +80,5 @@ async def test_addresses_change_under_running_streams(settings: Settings) -> Non
         assert [True] * 21 == ["[DONE]" in answer.text and "error" not in answer.text for answer in (*answers, after)]
         assert (20, 1) == tuple(sum(one.path == CHAT for one in engine.received) for engine in (old, new))
         await new.__aexit__()
-        assert {board.replicas_of(node(settings.data_dir / "audit"))} == heard.names, "no other gateway's"
+        assert {board.replicas_of("here")} == heard.names, "no other gateway's"
+        assert [ReplicaState.STOPPED] == [one.state for one in heard.endpoints]
