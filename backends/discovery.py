@@ -29,6 +29,9 @@ MOST = 64
 """Replicas of one deployment, as where their number is set."""
 NOBODY_THERE = {socket.EAI_NONAME, socket.EAI_NODATA}
 
+COMING = {ReplicaState.STOPPED, ReplicaState.STARTING}
+"""States of an address that has just been found."""
+
 Resolve = Callable[[str, int], Awaitable[Iterable[str]]]
 
 
@@ -208,7 +211,7 @@ class ByName(Replica):
         states = {endpoint.state for endpoint in self._found.endpoints()}
         if ReplicaState.READY in states:
             self._set(ReplicaState.READY)
-        elif self.state is not ReplicaState.STARTING or ReplicaState.STARTING not in states:
+        elif self.state is not ReplicaState.STARTING or not states & COMING:
             self._set(ReplicaState.FAILED, StartFailed(f"{self.deployment.model}: no address of its name answers"))
         if self.state is not ReplicaState.STARTING:
             self.looked.set()

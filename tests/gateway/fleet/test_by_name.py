@@ -55,7 +55,7 @@ async def test_addresses_change_under_running_streams(
         url = f"http://engines:{old.port}"
         deployment = Deployment(model=MODEL, engine=Engine.EXTERNAL, url=url, discover="dns")
         heard, addresses = Heard(), {"127.0.0.1"}
-        fleet = Fleet("here", House.of(settings), heard, Drains(redis, "here", 1))  # type: ignore[arg-type]
+        fleet = Fleet("here", House(settings.data_dir), heard, Drains(redis, "here", 1))  # type: ignore[arg-type]
 
         async def resolve(host: str, port: int) -> set[str]:
             assert (host, port) == ("engines", old.port)
