@@ -71,13 +71,15 @@ def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_readme_work_as_they_are_written(run: People) -> None:
-    """On a fresh install, in their order."""
-    written = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
-    examples = [shlex.split(line)[2:] for line in written if line.startswith("    .venv/bin/gateway people ")]
+    """On a fresh install, in their order: those of the section on people, for which nobody need have said anything."""
+    _, _, section = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## People\n")
+    examples = [
+        shlex.split(line)[2:] for line in section.splitlines() if line.startswith("    .venv/bin/gateway people ")
+    ]
     assert [one[0] for one in examples] == ["suspend", "search", "lift"]
     for example in examples:
         status, out, complaint = run(*example)
-        assert (0, "", True) == (status, complaint, "default/zhang-3" in out)
+        assert (0, "", True) == (status, complaint, "default/zhang" in out)
 
 
 def test_what_was_not_done_is_not_told_as_done(run: People) -> None:
