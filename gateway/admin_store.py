@@ -26,7 +26,7 @@ USED_SECONDS = 3600
 
 
 class UnknownAdmin(Exception):
-    """There is no admin with this id."""
+    """There is no admin with this id, or name."""
 
 
 class AdminNameTaken(Exception):
@@ -100,6 +100,15 @@ class AdminKeys:
             if after is not None:
                 query = query.where(admin_keys.c.number > (await _row(connection, after))["number"])
             return [_shown(row) for row in (await connection.execute(query)).mappings()]
+
+    async def id_of(self, which: str) -> str:
+        """Return the id of the admin whose id or name *which* is. Raises `UnknownAdmin`."""
+        either = (admin_keys.c.id == which) | (admin_keys.c.name == which)
+        async with self.engine.connect() as connection:
+            found = (await connection.execute(select(admin_keys.c.id).where(either))).scalars().all()
+        if not found:
+            raise UnknownAdmin(f"There is no admin `{which}`.")
+        return which if which in found else str(found[0])
 
     async def get(self, admin_id: str) -> dict[str, Any]:
         """Return one admin. Raises `UnknownAdmin`."""

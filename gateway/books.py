@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.audit_services import AuditServices
@@ -22,13 +21,17 @@ from gateway.audit.search import Search
 from gateway.audit.verification import Verification
 from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, closed, open_writer
+from gateway.complaints.contents import Contents
+from gateway.complaints.labels import finding
 from gateway.metrics import AuditMetrics
+from gateway.people import register
 from gateway.people.elsewhere import Counted, others_of
+from gateway.people.endings import Endings
+from gateway.people.journal import Journal
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
-from gateway.people.tables import people_aliases
-from gateway.reviewing import Reviewing, finding, reviewing
+from gateway.reviewing import Reviewing, reviewing
 from gateway.settings import Settings
 from gateway.state import board
 from gateway.tasks import running
@@ -53,10 +56,11 @@ async def kept(
 
     Raises `AuditUnavailable`.
     """
-    root, secret = settings.data_dir / "audit", settings.audit.signing_key
+    root, metrics = settings.data_dir / "audit", AuditMetrics()
     writer = open_writer(root, "control", power=settings.audit.durability == "power")
+    exporter: Exporter | None = None
     try:
-        signing = signer(root, secret.get_secret_value() if secret is not None else None, make=True)
+        signing = signer(root, settings.audit.secret, make=True)
         if signing is None:
             raise AuditUnavailable("there is no key to sign its heads with")
         ledger, counted = Ledger(redis, settings.strikes.rule()), settings.strikes.enabled
@@ -65,21 +69,27 @@ async def kept(
         uphold, find = people.measures.uphold, finding(engine)
         staff = reviewing(settings, engine, redis, chain=writer, uphold=uphold, find_turn=find, names=name_of)
         books = Books(writer, searched(settings, engine, writer, signing), people, staff)
+        exporter = Exporter(root, signing, settings.audit.heads_copy, tell=metrics.heads_failed.set)
+        follower = Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), metrics)
         work = [
-            Exporter(root, signing, settings.audit.heads_copy).run(),
+            exporter.run(),
             Retention(root, settings.audit.retention_days, signing, writer).run(),
-            Follower(engine, root, (Index(), Seen(), Counted(), *staff.sinks), AuditMetrics()).run(),
+            follower.run(),
+            Contents(redis, find, lambda: follower.caught_up).run(),
             Expiry(engine, settings.audit.retention_days).run(),
             staff.run(),
+            Endings(engine, writer).run(),
         ]
         if counted:
-            work.append(Rebuilder(ledger, root, others_of(engine, root)).run())
+            work.append(Rebuilder(ledger, root, others_of(engine, root), Journal(writer)).run())
         async with contextlib.AsyncExitStack() as stack:
             for one in work:
                 await stack.enter_async_context(running(asyncio.create_task(one)))
             yield books
     finally:
         await closed(writer)
+        if exporter is not None:
+            await asyncio.to_thread(exporter.last)
 
 
 def searched(settings: Settings, engine: AsyncEngine, writer: Writer, signing: Signer) -> AuditServices:
@@ -88,10 +98,8 @@ def searched(settings: Settings, engine: AsyncEngine, writer: Writer, signing: S
     heads: tuple[Path, ...] = (root / HEADS, *filter(None, [settings.audit.heads_copy]))
 
     async def ids_of(person: str) -> list[str]:
-        """Return a person's id and those that stand for it."""
-        query = select(people_aliases.c.alias).where(people_aliases.c.person == person)
         async with engine.connect() as connection:
-            return [person, *(await connection.execute(query)).scalars()]
+            return await register.ids_of(connection, person)
 
     verification = Verification(lambda: verify(root, signing, heads))
-    return AuditServices(Search(engine), writer, verification, settings.labels.producer, ids_of)
+    return AuditServices(Search(engine), writer, verification, ids_of, settings.labels.producer)

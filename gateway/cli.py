@@ -17,9 +17,10 @@ from gateway import (
     cli_keywords,
     cli_people,
     cli_record,
+    cli_staff,
     cli_strikes,
 )
-from gateway.audit.errors import AuditUnavailable
+from gateway.audit.errors import AuditMissing, AuditUnavailable
 from gateway.checks import look
 from gateway.checks import problems as found_problems
 from gateway.keyword_trials import TextsInvalid, read_texts
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_admins.add_parser(commands)
     cli_keywords.add_parser(commands)
     cli_people.add_parser(commands)
+    cli_staff.add_parser(commands)
     cli_strikes.add_parser(commands)
     cli_audit.add_parser(commands)
     cli_backends.add_parser(commands)
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there, without a complaint
         return EXIT_PIPE
-    except (SettingsInvalid, ServeFailed, DatabaseUnavailable, AuditUnavailable) as error:
+    except (SettingsInvalid, ServeFailed, DatabaseUnavailable, AuditUnavailable, AuditMissing) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return EXIT_CONFIG
     return status

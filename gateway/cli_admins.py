@@ -1,23 +1,21 @@
 """`gateway admins …`: who may use the admin API, from the shell, on the machine that holds the data."""
 
 import argparse
-import asyncio
 import json
-import sys
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from gateway.admin.roles import Role
 from gateway.admin_fields import AdminChanges, NewAdmin
 from gateway.admin_store import AdminKeys, AdminNameTaken, LastAdmin, UnknownAdmin
-from gateway.cli_keys import EVERY, EXIT_USAGE, check_data, date
 from gateway.cli_record import who
+from gateway.cli_shell import EVERY, carried_out, check_data, date, listing
 from gateway.keys import now
 from gateway.settings import Settings, load
-from gateway.settings_words import dotted
 from gateway.state import sql
 
+WHICH = "the admin's id or name, as `gateway admins list` shows them"
 SIMPLE = {
     "show": "show an admin",
     "rotate": "give an admin a new secret, which is printed once; the old one ends at once",
@@ -33,7 +31,7 @@ def add_parser(commands: Any) -> None:
     create = actions.add_parser("create", help="make an admin; the secret is printed once")
     create.add_argument("name", help="a name that no other admin has")
     change = actions.add_parser("change", help="change an admin; what is not named stays")
-    change.add_argument("id", help="the admin's id, as `gateway admins list` shows it")
+    change.add_argument("id", help=WHICH)
     change.add_argument("--name", default=argparse.SUPPRESS, help="another name")
     roles = [role.value for role in Role]
     create.add_argument("--role", choices=roles, required=True, help="what the admin may do")
@@ -48,7 +46,7 @@ def add_parser(commands: Any) -> None:
         )
     actions.add_parser("list", help="list all admins")
     for name, text in SIMPLE.items():
-        actions.add_parser(name, help=text).add_argument("id", help="the admin's id")
+        actions.add_parser(name, help=text).add_argument("id", help=WHICH)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -56,21 +54,11 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments, _asked(arguments)))
-    except (UnknownAdmin, AdminNameTaken, LastAdmin) as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
-        return EXIT_USAGE
-    if arguments.json:
-        print(json.dumps(found, ensure_ascii=False))
-    else:
-        records = found if isinstance(found, list) else [found]
-        print("\n".join(line(record, now()) for record in records))
-    return 0
+    status, found = carried_out(lambda: _run(load(), arguments), (UnknownAdmin, AdminNameTaken, LastAdmin))
+    if status == 0:
+        told = listing(found, lambda record: line(record, now()), "no admins")
+        print(json.dumps(found, ensure_ascii=False) if arguments.json else told)
+    return status
 
 
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -83,20 +71,27 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
     return shape.model_validate(given).model_dump(exclude_unset=True)
 
 
-async def _run(settings: Settings, arguments: argparse.Namespace, asked: dict[str, Any]) -> Any:
+async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
+    asked = _asked(arguments)
     check_data(settings)
     async with sql.opened(settings) as engine:
-        admins = AdminKeys(engine)
-        if arguments.action in {"create", "rotate"}:
-            made = admins.create(asked, who()) if arguments.action == "create" else admins.rotate(arguments.id)
-            record, secret = await made
-            return {**record, "secret": secret}
-        if arguments.action == "list":
-            return await admins.list(EVERY)
-        if arguments.action == "change":
-            return await admins.change(arguments.id, asked)
-        simple = {"show": admins.get, "disable": admins.disable, "enable": admins.enable}
-        return await simple[arguments.action](arguments.id)
+        return await _act(AdminKeys(engine), arguments, asked)
+
+
+async def _act(admins: AdminKeys, arguments: argparse.Namespace, asked: dict[str, Any]) -> Any:
+    if arguments.action == "create":
+        record, secret = await admins.create(asked, who())
+        return {**record, "secret": secret}
+    if arguments.action == "list":
+        return await admins.list(EVERY)
+    admin_id = await admins.id_of(arguments.id)
+    if arguments.action == "rotate":
+        record, secret = await admins.rotate(admin_id)
+        return {**record, "secret": secret}
+    if arguments.action == "change":
+        return await admins.change(admin_id, asked)
+    simple = {"show": admins.get, "disable": admins.disable, "enable": admins.enable}
+    return await simple[arguments.action](admin_id)
 
 
 def line(record: dict[str, Any], at: int) -> str:

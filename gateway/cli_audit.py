@@ -2,15 +2,17 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway import cli_turns
 from gateway.audit.entries import Admin, encode
-from gateway.audit.errors import AuditUnavailable
-from gateway.audit.heads import HEADS, signer, writers
+from gateway.audit.errors import AuditMissing
+from gateway.audit.heads import HEADS, lines, sign, signer, writers
 from gateway.audit.retention import start
 from gateway.audit.segments import read, settled
 from gateway.audit.verify import Report, verify
@@ -25,11 +27,17 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("verify", help="check every record; status 1: the log is not as it was written")
     check.add_argument(
-        "--heads", type=Path, action="append", default=[], metavar="DIRECTORY", help="a copy of the signed heads"
+        "--heads",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="signed heads that were kept elsewhere: a directory, or a file of lines",
     )
     actions.add_parser("heads", help="show how far each writer's records are safe on the disk")
     show = actions.add_parser("show", help="show the records of a turn; this goes on record too")
     show.add_argument("id", help="the content id, as in the header X-Content-Id")
+    cli_turns.add_actions(actions)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -40,14 +48,21 @@ def run(arguments: argparse.Namespace) -> int:
     work: dict[str, Callable[[Settings, argparse.Namespace], int]] = {"verify": _verify, "heads": _heads, "show": _show}
     settings = load()
     if not (settings.data_dir / "audit").is_dir():  # of nothing, all would be well
-        raise AuditUnavailable(
+        raise AuditMissing(
             f"data_dir: there is no audit log in {settings.data_dir.absolute()}. "
             "Run this in the gateway's folder, or with the same GATEWAY_DATA_DIR or GATEWAY_CONFIG"
         )
+    if not os.access(settings.data_dir / "audit", os.R_OK | os.X_OK):  # to whom may not look, everything is gone
+        raise AuditMissing("data_dir: the audit log may not be read; run this as the gateway's own user")
+    if arguments.action in cli_turns.ACTIONS:
+        return cli_turns.run(arguments)
     return work[arguments.action](settings, arguments)
 
 
 def _verify(settings: Settings, arguments: argparse.Namespace) -> int:
+    for path in arguments.heads:  # what is compared with nothing agrees with it
+        if next(lines(path), None) is None:
+            raise AuditMissing(f"--heads {path}: there are no signed heads")
     report = check(settings, arguments.heads)
     print(json.dumps(report.document(), ensure_ascii=False) if arguments.json else _told(report))
     return 0 if report.ok else 1
@@ -56,9 +71,8 @@ def _verify(settings: Settings, arguments: argparse.Namespace) -> int:
 def check(settings: Settings, copies: list[Path]) -> Report:
     """Verify the log of *settings*, against their own copy of the heads and *copies* as well."""
     root = settings.data_dir / "audit"
-    secret = settings.audit.signing_key
     own = [settings.audit.heads_copy] if settings.audit.heads_copy is not None else []
-    signing = signer(root, secret.get_secret_value() if secret is not None else None)
+    signing = signer(root, settings.audit.secret)
     return verify(root, signing, (root / HEADS, *own, *copies))
 
 
@@ -71,6 +85,7 @@ def _told(report: Report) -> str:
             "turns without an end": one.unfinished,
             "ends without a begin": one.unbegun,
             "bytes behind the last record": one.tail_bytes,
+            f"records from {one.late_first} on that were signed late": one.late,
         }
         told += [f"  {count} {what}" for what, count in notes.items() if count]
     for fault in report.faults:
@@ -99,8 +114,8 @@ def _show(settings: Settings, arguments: argparse.Namespace) -> int:
         writer.append(encode(record))
     finally:
         writer.close()
-    secret = settings.audit.signing_key
-    signing = signer(root, secret.get_secret_value() if secret is not None else None)
+    sign(root, settings.audit.secret)
+    signing = signer(root, settings.audit.secret)
     wanted = arguments.id.removeprefix("chatcmpl-").removeprefix("cmpl-")  # as a refusal's body has it
     needle = f'"id":{json.dumps(wanted)}'.encode()
     found = [

@@ -4,26 +4,19 @@ import argparse
 import asyncio
 import json
 import sys
-from datetime import UTC, datetime
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from gateway.key_fields import LATEST, ContentLabel, EmbeddingsGuard, KeyChanges, NewKey, Priority, Rotation
+from gateway.cli_shell import EVERY, NOT_TOLD, carried_out, check_data, date, listing
+from gateway.key_fields import ContentLabel, EmbeddingsGuard, KeyChanges, NewKey, Priority, Rotation
 from gateway.key_store import AgreementMissing, KeyStore, NameTaken, UnknownKey
 from gateway.keys import now
-from gateway.settings import Settings, SettingsInvalid, load
-from gateway.settings_words import dotted
+from gateway.settings import Settings, load
 from gateway.state import board, sql
 from gateway.state.redis import connect
 
-EVERY = 1_000_000
-NOT_TOLD = (
-    "The change is stored; the workers could not be told. In a gateway that runs it counts as soon as its state server "
-    "answers, else from the next start on."
-)
-EXIT_USAGE = 2  # as argparse
 FLAGS = {
     "trusts_user_header": "believe its X-User-Id header",
     "exempt": "never strike its people",
@@ -37,6 +30,7 @@ LIMITS = {
     "person_tokens_per_minute": "tokens each of its people may use a minute",
     "person_parallel_streams": "streams each of its people may have at once",
 }
+WHICH = "its id or its name (TENANT/NAME where tenants share it), as `gateway keys list` shows them"
 SIMPLE = {"show": "show a key", "disable": "refuse a key from now on", "enable": "accept a disabled key again"}
 
 
@@ -47,18 +41,18 @@ def add_parser(commands: Any) -> None:
     create = actions.add_parser("create", help="make a key; its secret is printed once")
     create.add_argument("name", help="its name, unique within its tenant")
     change = actions.add_parser("change", help="change a key; what is not named stays")
-    change.add_argument("id", help="the key's id, as `gateway keys list` shows it")
+    change.add_argument("id", help=WHICH)
     change.add_argument("--name", default=argparse.SUPPRESS, help="another name")
     for command in (create, change):
         _add_fields(command)
     actions.add_parser("list", help="list all keys")
     rotate = actions.add_parser("rotate", help="give a key a new secret, which is printed once")
-    rotate.add_argument("id", help="the key's id")
+    rotate.add_argument("id", help=WHICH)
     rotate.add_argument(
         "--grace-seconds", type=int, default=0, metavar="SECONDS", help="how long the old secret works on (0)"
     )
     for name, text in SIMPLE.items():
-        actions.add_parser(name, help=text).add_argument("id", help="the key's id")
+        actions.add_parser(name, help=text).add_argument("id", help=WHICH)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -116,21 +110,11 @@ def _bound(text: str) -> int | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments))
-    except (UnknownKey, NameTaken, AgreementMissing) as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
-        return EXIT_USAGE
-    if arguments.json:
-        print(json.dumps(found, ensure_ascii=False))
-    else:
-        records = found if isinstance(found, list) else [found]
-        print("\n".join(line(record, now()) for record in records) or "no keys")
-    return 0
+    status, found = carried_out(lambda: _run(load(), arguments), (UnknownKey, NameTaken, AgreementMissing))
+    if status == 0:
+        told = listing(found, lambda record: line(record, now()), "no keys")
+        print(json.dumps(found, ensure_ascii=False) if arguments.json else told)
+    return status
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
@@ -155,16 +139,6 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
         await redis.aclose()
 
 
-def check_data(settings: Settings) -> None:
-    """Refuse to look for anything where no gateway ever was: the wrong folder would get a new, empty database."""
-    if settings.database_url is None and not (settings.data_dir / "gateway.sqlite3").exists():
-        raise SettingsInvalid(
-            f"data_dir: no gateway was ever started with {settings.data_dir.absolute()}. "
-            "Start it once (`gateway serve`); if it runs already, run this in the same folder, or with the same "
-            "GATEWAY_DATA_DIR or GATEWAY_CONFIG"
-        )
-
-
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the fields that the command line names, by the rules of the REST API. Raises ValidationError."""
     shapes: dict[str, type[BaseModel]] = {"create": NewKey, "change": KeyChanges, "rotate": Rotation}
@@ -183,17 +157,18 @@ async def _act(store: KeyStore, arguments: argparse.Namespace, asked: dict[str, 
     if arguments.action == "create":
         record, secret = await store.create({**asked, "limits": _set(asked.get("limits", {}))})
         return {**record, "secret": secret}
+    if arguments.action == "list":
+        return await store.list(EVERY)
+    key_id = await store.id_of(arguments.id)
     if arguments.action == "rotate":
-        record, secret = await store.rotate(arguments.id, asked["grace_seconds"])
+        record, secret = await store.rotate(key_id, asked["grace_seconds"])
         return {**record, "secret": secret}
     if arguments.action == "change":
         if "limits" in asked:  # those that are not named stay
-            asked["limits"] = _set({**(await store.get(arguments.id))["limits"], **asked["limits"]})
-        return await store.change(arguments.id, asked)
-    if arguments.action == "list":
-        return await store.list(EVERY)
+            asked["limits"] = _set({**(await store.get(key_id))["limits"], **asked["limits"]})
+        return await store.change(key_id, asked)
     simple = {"show": store.get, "disable": store.disable, "enable": store.enable}
-    return await simple[arguments.action](arguments.id)
+    return await simple[arguments.action](key_id)
 
 
 def _set(limits: dict[str, int | None]) -> dict[str, int]:
@@ -217,8 +192,3 @@ def line(record: dict[str, Any], at: int) -> str:
         words.append(f"its old secret works until {date(old)}")
     text = "  ".join(words)
     return f"{text}\n  secret: {record['secret']}" if "secret" in record else text
-
-
-def date(moment: int) -> str:
-    """Return a Unix time as a person reads it."""
-    return datetime.fromtimestamp(min(moment, LATEST), UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -7,16 +7,14 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from gateway.admin.services import KeywordServices
-from gateway.cli_keys import EXIT_USAGE, check_data
 from gateway.cli_keywords_lines import LINES
 from gateway.cli_record import who
+from gateway.cli_shell import EVERY, carried_out, check_data
 from gateway.keyword_bulk import remove_source
 from gateway.keyword_changes import Edit
 from gateway.keyword_fields import Changes, EntryChanges, File, NewEntry, Note, Removal, Search, Why, faults_of
@@ -25,13 +23,11 @@ from gateway.keyword_store import EntryInvalid
 from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts, warnings
 from gateway.keyword_versions import UnknownVersion, differences, ensure_first
 from gateway.settings import Settings, load
-from gateway.settings_words import dotted
 from gateway.state import sql
 from keywords import starter
 from keywords.entry import Action, Boundary, Direction, Entry, Match
 from keywords.risks import RISKS
 
-EVERY = 1_000_000
 SEARCHED = {
     "q": "part of the term",
     "risk": "A1a … A5b (`gateway keywords risks`)",
@@ -161,6 +157,9 @@ def _add_trials(actions: Any) -> None:
         command.add_argument("--direction", choices=["in", "out"], default="in")
     calibrate = actions.add_parser("calibrate", help="measure each entry on harmless texts and propose its action")
     calibrate.add_argument("--apply", action="store_true", help="take the proposals")
+    calibrate.add_argument(
+        "--include-decided", action="store_true", help="also where a person, or the starter words, chose the action"
+    )
     calibrate.add_argument("--force", metavar="WHY", help="few texts count, too")
     calibrate.add_argument("--inducing", type=Path, metavar="FILE", help="texts that ask for harm")
     calibrate.add_argument("--cross-validate", type=Path, metavar="INDUCING", help="only say how well it would do")
@@ -179,19 +178,14 @@ def _add_trials(actions: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments))
-    except REFUSALS as error:
-        for field, reason in faults_of(error):
-            print(f"gateway: {f'{field}: ' if field else ''}{reason}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
-        return EXIT_USAGE
+    status, found = carried_out(lambda: _run(load(), arguments), REFUSALS, _said)
     if found is not None:
         print(json.dumps(found, ensure_ascii=False) if arguments.json else LINES[arguments.what](found))
-    return 0
+    return status
+
+
+def _said(error: Exception) -> Iterator[str]:
+    return (f"{field}: {reason}" if field else reason for field, reason in faults_of(error))
 
 
 def _risks(arguments: argparse.Namespace) -> int:
@@ -332,7 +326,12 @@ async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -
         harmless = await services.trials.texts(texts)
         return await services.trials.cross_validate(harmless, inducing or (), mines=arguments.mine is not None)
     return await services.trials.calibrate(
-        texts, inducing, apply=arguments.apply, mine=arguments.mine, edit=Edit(who(), arguments.force or "")
+        texts,
+        inducing,
+        apply=arguments.apply,
+        mine=arguments.mine,
+        include_decided=arguments.include_decided,
+        edit=Edit(who(), arguments.force or ""),
     )
 
 

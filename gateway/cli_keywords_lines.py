@@ -1,8 +1,9 @@
 """What `gateway keywords …` prints where nobody asked for JSON."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
+
+from gateway.cli_shell import date
 
 SHOWN = 50
 """Rows of a long list of findings."""
@@ -91,7 +92,7 @@ def _risks(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _version(record: dict[str, Any]) -> str:
-    return f"{record['n']}  {_date(record['created_at'])}  {record['count']} entries  {record['note']}"
+    return f"{record['n']}  {date(record['created_at'])}  {record['count']} entries  {record['note']}"
 
 
 def _versions(found: dict[str, Any]) -> str:
@@ -102,8 +103,9 @@ def _versions(found: dict[str, Any]) -> str:
 
 def _released(found: dict[str, Any]) -> str:
     until = found["canary_until"]
-    then = f", live from {_date(until)}" if until is not None else ""
-    return f"{found['kind']} of version {found['n']}{then}. {TAKEN_UP}"
+    then = f", live from {date(until)}" if until is not None else ""
+    preposition = "to" if found["kind"] == "rollback" else "of"
+    return f"{found['kind']} {preposition} version {found['n']}{then}. {TAKEN_UP}"
 
 
 def _releases(found: Sequence[dict[str, Any]]) -> str:
@@ -111,9 +113,9 @@ def _releases(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _release(row: dict[str, Any]) -> str:
-    live = f"live since {_date(row['live_at'])}" if row["live_at"] is not None else "not seen live"
+    live = f"live since {date(row['live_at'])}" if row["live_at"] is not None else "not seen live"
     words = [row["kind"], f"version {row['n']}", row["made_by"], live, row["why"]]
-    return "  ".join([str(row["number"]), _date(row["created_at"]), *words])
+    return "  ".join([str(row["number"]), date(row["created_at"]), *words])
 
 
 def _diff(found: Sequence[dict[str, Any]]) -> str:
@@ -149,6 +151,7 @@ LEFT_OUT = {
     "skipped": "entries were changed meanwhile: measure them again",
     "kept_measurements": "entries keep a measurement on more texts; --force WHY overrules that",
     "kept_actions": "entries keep their action: decided otherwise meanwhile, or this is on too few texts (--force WHY)",
+    "decided": "entries keep what a person, or the starter words, chose: --include-decided has proposals for them",
 }
 
 
@@ -172,7 +175,8 @@ def _calibrated(found: dict[str, Any]) -> str:
         [f"  mined: {found['mined']} phrases, entered as `judge`: somebody should read them"] if found["mined"] else []
     )
     lines += [f"  {change}: {count}" for change, count in found["changes"].items()]
-    lines += [f"  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in found["proposals"][:SHOWN]]
+    shown = found["proposals"][:SHOWN]
+    lines += [f"  {p['id']}  {p['term']}: {p['action']} → {p['proposed']}: {p['reason']}" for p in shown]
     if len(found["proposals"]) > SHOWN:
         lines.append(f"  … and {len(found['proposals']) - SHOWN} more (--json has all)")
     for name, meaning in LEFT_OUT.items():
@@ -196,12 +200,8 @@ def _change(row: dict[str, Any]) -> str:
         f"{name}: {value[0]} → {value[1]}" if row["kind"] == "changed" else f"{name}: {value}"
         for name, value in row["fields"].items()
     ]
-    words = [_date(row["at"]), row["made_by"] or "-", row["kind"], about.strip(), ", ".join(what), row["why"]]
+    words = [date(row["at"]), row["made_by"] or "-", row["kind"], about.strip(), ", ".join(what), row["why"]]
     return "  ".join(filter(None, words))
-
-
-def _date(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 LINES: dict[str, Callable[[Any], str]] = {

@@ -6,20 +6,20 @@ The same database, state server and log as the REST API, by the same rules; a wr
 import argparse
 import asyncio
 import contextlib
-import getpass
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
+from gateway.admin.audit_fields import PastQuery
 from gateway.admin.services import PeopleServices
 from gateway.audit.writer import closed, open_writer
-from gateway.cli_keys import EXIT_USAGE, NOT_TOLD, check_data
+from gateway.cli_record import who
+from gateway.cli_shell import EVERY, NOT_TOLD, carried_out, check_data
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.alias_files import take_in
 from gateway.people.aliases import Row, UnknownAlias
@@ -29,13 +29,13 @@ from gateway.people.ledger import Ledger
 from gateway.people.measures import Done
 from gateway.people.roster import Condition
 from gateway.settings import Settings, load
-from gateway.settings_words import dotted
 from gateway.state import board, sql
 from gateway.state.redis import connect
+from gateway.terminal import moment, plain
 
+READING = {"show": "show a person", "events": "list what happened to a person: suspensions, lifts, bans, aliases"}
 PLACED = {"suspend": "suspend a person", "ban": "ban a person", "exempt": "never strike a person"}
 ENDED = {"lift": "end a suspension", "unban": "end a ban", "unexempt": "end an exemption"}
-EVERY = 1_000_000
 Shape = TypeVar("Shape", bound=BaseModel)
 REFUSALS = (UnknownPerson, UnknownAlias, MeasureRefused, StandingsAway)
 
@@ -50,18 +50,20 @@ def add_parser(commands: Any) -> None:
     search.add_argument("--state", choices=get_args(Condition))
     search.add_argument("--limit", type=int, default=100)
     search.add_argument("--after", default="", metavar="ID", help="the last id of the page before")
-    for name, text in {"show": "show a person", **PLACED, **ENDED}.items():
+    for name, text in {**READING, **PLACED, **ENDED}.items():
         action = actions.add_parser(name, help=text)
         action.add_argument("id", nargs="?", help="the person's id, as `gateway people search` shows it, or …")
         action.add_argument("--user", help="… the name that clients use")
         action.add_argument("--tenant", default=DEFAULT_TENANT, help=f"whose clients ({DEFAULT_TENANT})")
-        if name != "show":
+        if name not in READING:
             action.add_argument("--reason", required=True, help="why, for those who read the log")
         if name in PLACED:
             action.add_argument("--hours", type=float)
             action.add_argument("--until", type=int, metavar="UNIX_TIME")
         if name == "suspend":
             action.add_argument("--until-lifted", action="store_true", help="without an end")
+    actions.choices["events"].add_argument("--limit", type=int, default=100)
+    actions.choices["events"].add_argument("--after", metavar="PLACE", help="the `next` of the page before")
     _add_aliases(actions)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print JSON")
@@ -84,31 +86,25 @@ def _add_aliases(actions: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments))
-    except REFUSALS as error:
-        field = f"{error.field}: " if isinstance(error, MeasureRefused) else ""
-        print(f"gateway: {field}{error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
-        return EXIT_USAGE
-    except OSError as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 1
+    status, found = carried_out(lambda: _run(load(), arguments), (*REFUSALS, OSError), _said)
+    if status:
+        return status
     print(json.dumps(found, ensure_ascii=False) if arguments.json else told(arguments.action, found))
     return 1 if arguments.action == "import-aliases" and found["refused"] else 0
 
 
+def _said(error: Exception) -> Iterator[str]:
+    yield f"{error.field}: {error}" if isinstance(error, MeasureRefused) else str(error)
+
+
 async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
     check_data(settings)
-    async with _opened(settings) as services:
+    async with opened(settings) as services:
         return await ACTIONS.get(arguments.action, _measured)(services, arguments)
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[PeopleServices]:
+async def opened(settings: Settings) -> AsyncIterator[PeopleServices]:
     """Open the database, the state server and a writer of the log for the block."""
     redis = connect(settings)
     published = board.Board(redis)
@@ -140,6 +136,13 @@ async def _show(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     return await services.roster.show(await services.measures.main(await _person(services, arguments)))
 
 
+async def _events(services: PeopleServices, arguments: argparse.Namespace) -> Any:
+    query = _asked(PastQuery, arguments)
+    person = await services.measures.main(await _person(services, arguments))
+    found, after = await services.roster.past.page(person, query.limit, query.after)
+    return {"person": person, "data": found, "next": None if after is None else str(after)}
+
+
 async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     """Do what changes a standing, a ban or an exemption; return the person as they stand then."""
     shape = Suspension if arguments.action == "suspend" else Placement if arguments.action in PLACED else Because
@@ -148,18 +151,18 @@ async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> 
     if isinstance(asked, Placement):
         given = (asked.end_ms() if isinstance(asked, Suspension) else asked.end(), asked.reason)
     person = await _person(services, arguments)
-    done: Done = await getattr(services.measures, arguments.action)(person, *given, getpass.getuser())
+    done: Done = await getattr(services.measures, arguments.action)(person, *given, who())
     return {"measure": done.id, "applied": done.applied, "person": await services.roster.show(done.person)}
 
 
 async def _alias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     asked = _asked(NewAlias, arguments)
     row = Row(asked.tenant, asked.alias, asked.user)
-    return (await services.aliases.add(row, asked.reason, getpass.getuser()))[0]
+    return (await services.aliases.add(row, asked.reason, who()))[0]
 
 
 async def _unalias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    return await services.aliases.remove(arguments.id, _asked(Because, arguments).reason, getpass.getuser())
+    return await services.aliases.remove(arguments.id, _asked(Because, arguments).reason, who())
 
 
 async def _aliases(services: PeopleServices, arguments: argparse.Namespace) -> Any:
@@ -170,17 +173,21 @@ async def _aliases(services: PeopleServices, arguments: argparse.Namespace) -> A
 async def _import(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     reason = _asked(Because, arguments).reason
     data = await asyncio.to_thread(arguments.file.read_bytes)
-    return await take_in(services.aliases, data, reason, getpass.getuser())
+    return await take_in(services.aliases, data, reason, who())
 
 
 async def _person(services: PeopleServices, arguments: argparse.Namespace) -> str:
-    """Return the id that the command line names. Raises ValidationError and `MeasureRefused`."""
+    """Return the id that the command line names; of a name that nobody has gone by, where that may be placed.
+
+    Raises ValidationError, `MeasureRefused` and `UnknownName`.
+    """
     if (arguments.id is None) == (arguments.user is None):
         raise MeasureRefused("id", "say an id, or a name with --user", conflict=False)
     if arguments.id is not None:
         return str(arguments.id)
     named = _asked(Named, arguments)
-    return await services.measures.look_up(named.tenant, named.user)
+    known = services.measures.look_up if arguments.action in PLACED else services.measures.find
+    return await known(named.tenant, named.user)
 
 
 def _asked(shape: type[Shape], arguments: argparse.Namespace) -> Shape:
@@ -192,6 +199,7 @@ def _asked(shape: type[Shape], arguments: argparse.Namespace) -> Shape:
 ACTIONS: dict[str, Callable[[PeopleServices, argparse.Namespace], Awaitable[Any]]] = {
     "search": _search,
     "show": _show,
+    "events": _events,
     "alias": _alias,
     "unalias": _unalias,
     "aliases": _aliases,
@@ -202,10 +210,12 @@ ACTIONS: dict[str, Callable[[PeopleServices, argparse.Namespace], Awaitable[Any]
 
 def told(action: str, found: Any) -> str:
     """Return what came of an action as a person reads it."""
-    if action == "search":
-        return "\n".join(map(line, found)) or "nobody"
-    if action == "aliases":
-        return "\n".join(map(_alias_line, found)) or "no aliases"
+    if action in LISTED:
+        one_line, nothing = LISTED[action]
+        return "\n".join(map(one_line, found)) or nothing
+    if action == "events":
+        more = [f"more: --after {found['next']}"] if found["next"] is not None else []
+        return "\n".join([*map(_event_line, found["data"]), *more]) or "nothing"
     if action in {"alias", "unalias"}:
         return _alias_line(found)
     if action == "import-aliases":
@@ -217,14 +227,9 @@ def told(action: str, found: Any) -> str:
     return f"{_page(found['person'])}{later}"
 
 
-def _plain(text: str) -> str:
-    """Return a name as a terminal may show it: people choose their own."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-
-
 def line(one: Mapping[str, Any]) -> str:
     """Return a person in one line."""
-    words = [one["id"], f"{one['tenant']}/{_plain(one['user'])}" if one["user"] else "(no name)"]
+    words = [one["id"], f"{one['tenant']}/{plain(one['user'])}" if one["user"] else "(no name)"]
     if one["alias_of"] is not None:
         words.append(f"alias of {one['alias_of']}")
     elif one["standing"] is None:
@@ -235,23 +240,41 @@ def line(one: Mapping[str, Any]) -> str:
         words.append(f"{one['standing']['row']} in a row")
     for name, held in (("banned", one["ban"]), ("exempt", one["exemption"])):
         if held is not None:
-            words.append(f"{name} {_end(held['until'])}: {_plain(held['reason'])} ({held['made_by']})")
+            words.append(f"{name} {_end(held['until'])}: {plain(held['reason'])} ({held['made_by']})")
     return "  ".join(words)
 
 
 def _page(one: Mapping[str, Any]) -> str:
     lines = [line(one)]
-    lines += [f"  also {alias['tenant']}/{_plain(alias['user'])}  {alias['id']}" for alias in one["aliases"]]
+    lines += [f"  also {alias['tenant']}/{plain(alias['user'])}  {alias['id']}" for alias in one["aliases"]]
     standing = one["standing"]
     if standing is not None:
         lines.append(f"  in a row {standing['row']}, today {standing['today']}, suspensions {standing['level']}")
+    lines += [f"  {_event_line(event)}" for event in one["events"]]
     return "\n".join(lines)
 
 
+def _event_line(one: Mapping[str, Any]) -> str:
+    """Return what happened to a person in one line."""
+    ends = one["kind"] in PLACED
+    words = [moment(one["at"]), one["kind"], _end(one["until"]) if ends else "", one["why"] or ""]
+    words += ["" if one["level"] is None else f"level {one['level']}", "" if one["applied"] else "(not applied yet)"]
+    words += [f"turn {one['content_id']}" if one["content_id"] else "", one["alias"] or ""]
+    words += [f"by {plain(one['by'])}: {plain(one['reason'])}" if one["by"] else ""]
+    return "  ".join(filter(None, words))
+
+
 def _alias_line(one: Mapping[str, Any]) -> str:
-    names = f"{one['tenant']}/{_plain(one['alias_name'])} is {_plain(one['person_name'])}"
+    names = f"{one['tenant']}/{plain(one['alias_name'])} is {plain(one['person_name'])}"
     return f"{one['alias']}  {names}  {one['person']}"
 
 
+LISTED: dict[str, tuple[Callable[[Mapping[str, Any]], str], str]] = {
+    "search": (line, "nobody"),
+    "aliases": (_alias_line, "no aliases"),
+}
+"""What comes as a list: the words of each, and of none."""
+
+
 def _end(until: int | None) -> str:
-    return "without an end" if until is None else f"until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+    return "without an end" if until is None else f"until {moment(until)}"

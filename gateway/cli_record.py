@@ -16,9 +16,11 @@ from gateway.admin.details import fields
 from gateway.admin.recorder import Action
 from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditUnavailable
+from gateway.audit.heads import sign
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
-from gateway.cli_keys import check_data
+from gateway.cli_shell import check_data
+from gateway.cli_strikes import check_log
 from gateway.settings import Settings, load
 
 log = logging.getLogger(__name__)
@@ -30,11 +32,16 @@ CHANGES = {
     "people": frozenset(
         {"suspend", "lift", "ban", "unban", "exempt", "unexempt", "alias", "unalias", "import-aliases"}
     ),
+    "appeals": frozenset({"uphold", "reject"}),
+    "complaints": frozenset({"answer"}),
     "strikes": frozenset({"rebuild"}),
 }
 """Commands and their actions that change something; the others of them only read."""
-FIRST_COMMANDS = {("keys", "create"), ("strikes", "rebuild")}
-"""Those that need no database to be there before them."""
+NEEDED: dict[tuple[str, str], Callable[[Settings], None] | None] = {
+    ("keys", "create"): None,
+    ("strikes", "rebuild"): check_log,
+}
+"""What looks for what must be there before a command, where that is not the database; None: nothing must."""
 UNSAID = {"run", "command", "action", "what", "json"}
 """Arguments that are no fields."""
 TARGETS = ("id", "n", "name", "term", "source", "user")
@@ -59,8 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     if action not in CHANGES.get(command, ()):
         return int(work(arguments))
     settings = load()
-    if (command, action) not in FIRST_COMMANDS:
-        check_data(settings)
+    check = NEEDED.get((command, action), check_data)
+    if check is not None:
+        check(settings)
     with _recorded(settings, f"{command} {action}", arguments) as ended:
         status = int(work(arguments))
         ended(status == 0)
@@ -79,23 +87,27 @@ def _recorded(settings: Settings, name: str, arguments: argparse.Namespace) -> I
         nonlocal outcome
         outcome = "ok" if well else "failed"
 
-    _put(settings, action.record(details=_details(given)))
+    put(settings, action.record(details=_details(given)))
     try:
         yield ended
     finally:
         try:
-            _put(settings, action.record(outcome))
+            put(settings, action.record(outcome))
         except AuditUnavailable as error:  # it is done
             log.error("how `%s` ended is not on record: %s", name, error)  # noqa: TRY400
 
 
-def _put(settings: Settings, record: Admin) -> None:
-    """Write one record; the chain is free again for what the command itself records."""
+def put(settings: Settings, *records: Admin) -> None:
+    """Write records; the chain is free again for what the command itself records. Raises `AuditUnavailable`."""
     writer = open_writer(settings.data_dir / "audit", "cli")
     try:
-        writer.append(encode(record))
+        writer.append(*map(encode, records))
     finally:
         writer.close()
+    try:
+        sign(settings.data_dir / "audit", settings.audit.secret)
+    except OSError as error:  # it is on record; the control process signs it when it is there again
+        log.error("the heads of the audit log cannot be signed: %s", error)  # noqa: TRY400
 
 
 def _details(given: dict[str, Any]) -> dict[str, Any]:

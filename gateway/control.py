@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from backends.deployment import check
 from gateway import banner
 from gateway.admin.app import create_app
+from gateway.admin.front import Front
 from gateway.admin.recorder import Chained
 from gateway.admin.services import AdminServices, KeywordServices
 from gateway.admin.staff import add_staff
@@ -142,6 +143,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
         add_staff(app, books.staff.review)
         config = uvicorn.Config(
             app,
+            http=Front,
             host=settings.admin_host,
             port=settings.admin_port,
             lifespan="off",

@@ -34,7 +34,7 @@ CHANGEABLE = (
 
 
 class UnknownKey(Exception):
-    """There is no key with this id."""
+    """There is no key, or not one alone, with this id or name."""
 
 
 class AgreementMissing(Exception):
@@ -100,6 +100,21 @@ class KeyStore:
             query = query.where(client_keys.c.number > (await self._row(after))["number"])
         async with self.engine.connect() as connection:
             return [_shown(row) for row in (await connection.execute(query)).mappings()]
+
+    async def id_of(self, which: str) -> str:
+        """Return the id of the key whose id, name or ``TENANT/NAME`` *which* is.
+
+        Raises `UnknownKey`, also where tenants share the name.
+        """
+        c = client_keys.c
+        either = (c.id == which) | (c.name == which) | (c.tenant + "/" + c.name == which)
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(select(client_keys).where(either).order_by(c.number))
+            found = {row.id: f"{row.tenant}/{row.name}" for row in rows}
+        if which in found or len(found) == 1:
+            return which if which in found else next(iter(found))
+        shared = f"More than one key is named `{which}`: say which of {', '.join(found.values())}."
+        raise UnknownKey(shared if found else f"There is no key `{which}`.")
 
     async def get(self, key_id: str) -> dict[str, Any]:
         """Return one key. Raises `UnknownKey`."""

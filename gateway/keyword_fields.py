@@ -11,6 +11,7 @@ from gateway.keyword_changes import Search as ChangesSearch
 from gateway.keyword_store import EntryInvalid, Filter, TermTaken, UnknownEntry
 from gateway.keyword_trials import TextsInvalid
 from gateway.keyword_versions import NotNow, UnknownVersion
+from gateway.reasons import Reason
 from keywords.entry import ASKED_ONLY, LONGEST_TERM, MOST_EXCEPTIONS, Action, Boundary, Direction, Match
 from keywords.risks import RISKS
 
@@ -20,12 +21,6 @@ Line = Annotated[str, Field(max_length=200)]
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
 
 
-def _says_something(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("blank", "must not be blank: say why, for those who read the log")
-    return text
-
-
 def _known(risk: str) -> str:
     if risk not in RISKS:
         shown = {"risk": risk[:80], "count": len(RISKS), "risks": ", ".join(RISKS)}
@@ -33,7 +28,6 @@ def _known(risk: str) -> str:
     return risk
 
 
-Reason = Annotated[str, Field(max_length=2_000), AfterValidator(_says_something)]
 RiskId = Annotated[str, AfterValidator(_known)]
 
 

@@ -138,7 +138,7 @@ def values_of(entry: Entry) -> dict[str, Any]:
 def shown(row: RowMapping) -> dict[str, Any]:
     """Return what people see of a stored entry."""
     document: dict[str, Any] = msgspec.to_builtins(entry_of(row))
-    stamps = {name: row[name] for name in ("origin", "created_at", "updated_at")}
+    stamps = {name: row[name] for name in ("origin", "decided", "created_at", "updated_at")}
     return {**document, **stamps}
 
 
@@ -212,7 +212,8 @@ class KeywordStore:
         elif row["origin"] == Origin.IMPORT and (new.action is not old.action or new.benign_hits != old.benign_hits):
             demand_measured(new, new.action)
         await asyncio.to_thread(check, new)
-        return await self._update(row, values_of(new), [log.one(old, new, edit)] if new != old else [])
+        values = {**values_of(new), "decided": row["decided"] or "action" in changes}
+        return await self._update(row, values, [log.one(old, new, edit)] if new != old else [])
 
     async def delete(self, number: int, *, by: str = "") -> None:
         """Take an entry out of the draft; versions keep it. Raises `UnknownEntry`."""
@@ -241,7 +242,8 @@ class KeywordStore:
             if len(known) + len(fresh) > MOST_ENTRIES:
                 raise EntryInvalid("body", f"the draft would have more than {MOST_ENTRIES} entries")
             for start in range(0, len(fresh), CHUNK):
-                rows = [new_row(entry, origin) for entry in fresh[start : start + CHUNK]]
+                part = fresh[start : start + CHUNK]
+                rows = [new_row(entry, origin, decided=_held_back(entry, origin)) for entry in part]
                 await connection.execute(insert(keyword_entries), rows)
             if fresh and edit is not None:
                 await log.record(connection, [log.many(log.Kind.MINED, len(fresh), edit)])
@@ -257,6 +259,11 @@ class KeywordStore:
                     found.extend(map(entry_of, part))
         return tuple(found)
 
+    async def decided(self) -> frozenset[int]:
+        """Return the ids of the entries whose action a person chose, or the starter words chose not to act."""
+        async with self.engine.connect() as connection:
+            return frozenset((await connection.execute(select(table.number).where(table.decided))).scalars())
+
     async def stamp(self) -> Stamp:
         """Return what tells one state of the draft from another."""
         query = select(func.count(), func.max(table.number), func.max(table.touched), func.max(table.updated_at))
@@ -266,7 +273,7 @@ class KeywordStore:
 
     async def _insert(self, connection: AsyncConnection, entry: Entry, origin: Origin) -> int:
         try:
-            done = await connection.execute(insert(keyword_entries).values(new_row(entry, origin)))
+            done = await connection.execute(insert(keyword_entries).values(new_row(entry, origin, decided=True)))
         except IntegrityError:
             raise _taken(entry.term) from None
         return inserted(done)
@@ -312,11 +319,16 @@ def _taken(term: str) -> TermTaken:
     return TermTaken(f"The draft already has an entry for `{term}`, looked for in this way and direction.")
 
 
-def new_row(entry: Entry, origin: Origin) -> dict[str, Any]:
-    """Return the columns of an entry that is entered now."""
+def new_row(entry: Entry, origin: Origin, *, decided: bool = False) -> dict[str, Any]:
+    """Return the columns of an entry that is entered now; *decided*: its action is not for a calibration to change."""
     moment = now()
     stamps = {"created_at": moment, "updated_at": moment, "touched": time.time_ns()}
-    return {**values_of(entry), **stamps, "origin": origin.value}
+    return {**values_of(entry), **stamps, "origin": origin.value, "decided": decided}
+
+
+def _held_back(entry: Entry, origin: Origin) -> bool:
+    """Return whether *entry* is a starter word that was set to observe on purpose: its neighbours judge or block."""
+    return origin is Origin.STARTER and entry.action is Action.OBSERVE
 
 
 def _parted(keyed: Iterable[tuple[str, Entry]], known: set[str]) -> tuple[list[Entry], list[Entry]]:

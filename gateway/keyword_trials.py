@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -244,25 +245,28 @@ class Trials:
             updated_at = (await self.versions.get(await self._number(version)))["created_at"]
         return await asyncio.to_thread(coverage, entries, now=time.time(), updated_at=updated_at)
 
-    async def calibrate(
+    async def calibrate(  # noqa: PLR0913 - the texts, and by name what is done with them
         self,
         given: Sequence[str] | None = None,
         inducing: Sequence[str] | None = None,
         *,
         apply: bool = False,
         mine: str | None = None,
+        include_decided: bool = False,
         edit: Edit = NOBODY,
     ) -> dict[str, Any]:
         """Measure every entry of the draft on harmless texts, store that, and propose actions; *apply* takes them.
 
-        An entry that somebody changes meanwhile is skipped. *edit*: who does it, and why this measurement counts though
-        there was one on more texts, and though it is on too few for imported entries to act.
+        An entry whose action a person chose, or the starter words chose not to act, is measured and keeps its action,
+        unless *include_decided*. One that somebody changes meanwhile is skipped. *edit*: who does it, and why this
+        measurement counts though there was one on more texts, and though it is on too few for imported entries to act.
         *mine*: first enter, as `judge` under this risk, the phrases that *inducing* texts have and harmless ones lack.
         """
         texts = await self.texts(given)
         mined = await self._mine(texts, inducing or (), mine, edit.by) if mine is not None else 0
         library = await self.library(DRAFT)
-        return {"mined": mined, **await self._calibrated(library, texts, inducing, edit, apply=apply)}
+        found = await self._calibrated(library, texts, inducing, edit, apply=apply, include_decided=include_decided)
+        return {"mined": mined, **found}
 
     async def _mine(self, harmless: Sequence[str], inducing: Sequence[str], risk: str, by: str) -> int:
         phrases = await asyncio.to_thread(mining.mine, inducing, harmless)
@@ -272,7 +276,7 @@ class Trials:
         added, _ = await self.store.add_all(entries, Origin.HAND, Edit(by))
         return added
 
-    async def _calibrated(
+    async def _calibrated(  # noqa: PLR0913 - what is measured, and by name what is done with it
         self,
         library: Library,
         texts: Sequence[str],
@@ -280,6 +284,7 @@ class Trials:
         edit: Edit,
         *,
         apply: bool,
+        include_decided: bool,
     ) -> dict[str, Any]:
         if not texts:
             raise TextsInvalid("there are no texts to measure on: `texts` is empty")
@@ -291,7 +296,9 @@ class Trials:
 
         harmless, proposals = await asyncio.to_thread(work)
         stored = await store_hits(self.store, library.entries, harmless.by_entry, harmless.texts, force=bool(edit.why))
-        changes = [proposal for proposal in proposals if proposal.action is not proposal.entry.action]
+        decided = frozenset[int]() if include_decided else await self.store.decided()
+        wanted = [proposal for proposal in proposals if proposal.action is not proposal.entry.action]
+        changes = [proposal for proposal in wanted if proposal.entry.id not in decided]
         acted = Written()
         if apply:
             actions = {proposal.entry.id: proposal.action for proposal in changes}
@@ -306,6 +313,7 @@ class Trials:
             "skipped": max(stored.skipped, acted.skipped),
             "kept_measurements": stored.kept,
             "kept_actions": acted.kept,
+            "decided": len(wanted) - len(changes),
             "changes": dict(Counter(f"{p.entry.action.value} → {p.action.value}" for p in changes)),
             "proposals": [{**_short(p.entry), "proposed": p.action.value, "reason": p.reason} for p in changes],
         }
@@ -317,12 +325,11 @@ class Trials:
 
         *mines*: with phrases mined from the first, see `calibrate`.
         """
-        library = await self.library(DRAFT)
+        library, decided = await self.library(DRAFT), await self.store.decided()
 
         def work() -> calibration.Figures:
-            return calibration.cross_validate(
-                library.entries, lambda text: found_ids(library, text), harmless, inducing, mines=mines
-            )
+            find = partial(found_ids, library)
+            return calibration.cross_validate(library.entries, find, harmless, inducing, decided=decided, mines=mines)
 
         figures: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(work))
         return figures

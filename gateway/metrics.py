@@ -115,6 +115,11 @@ class AuditMetrics:
         self.settle_lag = gauge(
             "settle_lag_seconds", "for how long the oldest record of a worker waits for the disk", "livemax"
         )
+        self.heads_failed = gauge(
+            "heads_failed",
+            "of signing the heads of the audit log and copying them elsewhere, how many fail now",
+            "livesum",
+        )
         self.index_lag = gauge(
             "index_lag_seconds", "age of the oldest record that the index lacked as it last looked", "livemax"
         )

@@ -70,6 +70,12 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
     return Problem(400, message, param=param, code=code)
 
 
+def not_http(reason: object) -> Problem:
+    """Return the 400 for bytes that are no request, for a *reason* in the parser's words."""
+    hint = ": a URL has all but ASCII percent-encoded (curl -G --data-urlencode)" if "in url" in str(reason) else ""
+    return invalid(f"This is not valid HTTP: {reason}{hint}.", code="invalid_http")
+
+
 def _key_refused(error: Exception) -> Problem:
     return Problem(401, str(error), code="invalid_api_key")
 

@@ -4,21 +4,19 @@ import asyncio
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.review import Review
 from gateway.audit.log import Chain
 from gateway.audit.sinks import Sink
-from gateway.audit.tables import audit_turns
 from gateway.complaints.decisions import Uphold
 from gateway.complaints.keeper import Keeper
-from gateway.complaints.labels import FindTurn, Turn, find_nothing
+from gateway.complaints.labels import FindTurn
 from gateway.complaints.sink import CaseSink
 from gateway.review_metrics import ReviewMetrics
 from gateway.settings import Settings
 from gateway.webhooks.deliverer import Deliverer
-from gateway.webhooks.events import Names, nameless
+from gateway.webhooks.events import Names
 from gateway.webhooks.sink import OutboxSink
 
 
@@ -43,8 +41,8 @@ def reviewing(  # noqa: PLR0913 - its collaborators, all by name
     *,
     chain: Chain,
     uphold: Uphold,
-    find_turn: FindTurn = find_nothing,
-    names: Names = nameless,
+    find_turn: FindTurn,
+    names: Names,
 ) -> Reviewing:
     """Put it together; nothing runs yet."""
     metrics = ReviewMetrics()
@@ -55,18 +53,3 @@ def reviewing(  # noqa: PLR0913 - its collaborators, all by name
     )
     sinks = (CaseSink(), OutboxSink(settings.webhooks, names=names, poke=deliverer.poke))
     return Reviewing(review, sinks, keeper, deliverer)
-
-
-def finding(engine: AsyncEngine) -> FindTurn:
-    """Return what finds a turn in the index of the audit log."""
-
-    async def find(content_id: str) -> Turn | None:
-        turns = audit_turns.c
-        query = select(turns.writer, turns.seq, turns.words_sha256, turns.answer_sha256).where(turns.id == content_id)
-        async with engine.connect() as connection:
-            row = (await connection.execute(query)).first()
-        if row is None:
-            return None
-        return Turn(({"writer": row.writer, "seq": row.seq},), row.words_sha256 or "", row.answer_sha256 or "")
-
-    return find

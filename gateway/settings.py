@@ -187,6 +187,12 @@ class Audit(BaseModel):
     retention_days: Annotated[int, Field(ge=183)] = 183  # 网络安全法, Art. 21: at least six months
     """After which whole files are dropped."""
     signing_key: SecretStr | None = None
+
+    @property
+    def secret(self) -> str | None:
+        """`signing_key` as it is."""
+        return None if self.signing_key is None else self.signing_key.get_secret_value()
+
     """Signs the heads of the chains; none: a key made in the data directory."""
     heads_copy: Path | None = None
     """A directory, best on another machine, where the signed heads are appended too."""

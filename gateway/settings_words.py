@@ -12,6 +12,7 @@ WORDS = {
     "missing": "is missing",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
+    "too_short": "has too few items",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
@@ -23,7 +24,18 @@ NAMES_ITS_FIELD = {"deployment", "settings"}
 
 def complaints(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """Return one line for each wrong setting, which begins with its name."""
-    return [_line(item, root) for item in error.errors(include_input=False)]
+    found = error.errors(include_input=False)
+    return [_line(item, root) for item in found if not _follows(item, found)]
+
+
+def _follows(item: ErrorDetails, found: Iterable[ErrorDetails]) -> bool:
+    """Return whether *item* only says that a list is too short, of which another one says that an item is wrong.
+
+    pydantic leaves wrong items out before it counts.
+    """
+    path = item["loc"]
+    within = (other["loc"] for other in found if len(other["loc"]) > len(path))
+    return item["type"] == "too_short" and any(other[: len(path)] == path for other in within)
 
 
 def _line(item: ErrorDetails, root: type[BaseModel]) -> str:

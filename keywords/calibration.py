@@ -15,7 +15,7 @@ Everything here is arithmetic on texts and on a callable that finds entries in t
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from keywords.entry import Action, Entry, Match
@@ -226,6 +226,16 @@ def _shortest(entries: Iterable[Entry], harmless: Hits, allowed: float) -> float
     return 0.5
 
 
+def respecting(proposals: Iterable[Proposal], decided: Collection[int]) -> list[Proposal]:
+    """Return *proposals* in which the entries whose ids are *decided* keep the action that they have."""
+    return [
+        replace(proposal, action=proposal.entry.action, reason="somebody decided it")
+        if proposal.entry.id in decided
+        else proposal
+        for proposal in proposals
+    ]
+
+
 # Cross-validation
 
 
@@ -237,6 +247,7 @@ def cross_validate(  # noqa: PLR0913 - the data, and by name how it is divided a
     *,
     folds: int = 5,
     seed: int = 1,
+    decided: Collection[int] = (),
     learns: bool = True,
     mines: bool = False,
     block_at: float = BLOCK_AT,
@@ -244,19 +255,21 @@ def cross_validate(  # noqa: PLR0913 - the data, and by name how it is divided a
 ) -> Figures:
     """Calibrate on all folds but one, look what the library does with that one, for each in turn.
 
-    *find* knows all *entries*, whatever their action. *learns*: the inducing texts of the other folds are used;
-    *mines*: phrases are mined from them, too. Variants of a text never stand on both sides.
+    *find* knows all *entries*, whatever their action; those whose ids are *decided* keep it. *learns*: the inducing
+    texts of the other folds are used; *mines*: phrases are mined from them, too. Variants of a text never stand on both
+    sides.
     """
     good, bad = _Texts(harmless, find, folds, seed), _Texts(inducing, find, folds, seed)
     rounds = []
     for fold in range(folds):
-        proposals = propose(
+        proposed = propose(
             entries,
             good.hits(fold),
             inducing=bad.hits(fold) if learns or mines else None,
             block_at=block_at,
             judge_at=judge_at,
         )
+        proposals = respecting(proposed, decided)
         phrases = set(mine(bad.seen(fold), good.seen(fold))) if mines else set[str]()
         block, judge = (
             {proposal.entry.id for proposal in proposals if proposal.action is action}

@@ -39,7 +39,10 @@ _POSIX = re.compile(r"\[:\^?\w+:\]")
 _COSTS = dict.fromkeys("wWpPXCNR", WIDE) | dict.fromkeys("dDsShHvV", SIMPLE) | dict.fromkeys("SD", 2 * SIMPLE)
 
 
+LARGE = "it is too large: fewer and shorter repeats, [0-9] for \\d, and no \\w, \\W or \\p in them"
 SLOW = f"it takes more than {CPU_SECONDS} s to compile: fewer and shorter repeats, and smaller classes"
+VECTORSCAN_LARGE = "Pattern is too large."
+"""How Vectorscan says it of what looked light enough."""
 _TRIAL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
@@ -77,7 +80,8 @@ def try_out(pattern: str) -> None:
     if done.returncode < 0:
         raise Unusable(SLOW)
     if done.returncode:
-        raise Unusable(done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "it cannot be compiled")
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "it cannot be compiled"
+        raise Unusable(LARGE if reason == VECTORSCAN_LARGE else reason)
 
 
 def weight(pattern: str) -> int:
@@ -115,7 +119,7 @@ class _Scale:
 
     def _assert_light(self, found: int) -> None:
         if found > HEAVIEST:
-            raise Unusable("it is too large: fewer and shorter repeats, and no \\w, \\W or \\p in them")
+            raise Unusable(LARGE)
 
     def _atom(self) -> int:
         """Read one atom and return its weight; a group that begins weighs nothing yet."""

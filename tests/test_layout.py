@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, where tests stand, what must be documented."""
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ UNTESTED = {
 """Sources without a test file of their own, with the reason or the place."""
 ELSEWHERE = {
     "gateway/audit/chain.py": "tests/gateway/audit/test_segments.py",
+    "gateway/audit/walk.py": "tests/gateway/audit/test_verify.py",
     "gateway/audit/recovery.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/settling.py": "tests/gateway/audit/test_writer.py",
     "gateway/audit/slots.py": "tests/gateway/audit/test_writer.py",
@@ -82,6 +84,7 @@ ELSEWHERE = {
     "gateway/audit/errors.py": "tests/gateway/audit/test_writer.py",
     "gateway/cli_record.py": "tests/gateway/test_cli_admins.py",
     "gateway/cli_strikes.py": "tests/gateway/people/test_rebuild.py",
+    "gateway/complaints/fields.py": "tests/gateway/admin/test_appeals.py",
     "gateway/complaints/rules.py": "tests/gateway/relay/test_letters.py",
     "gateway/books.py": "tests/e2e/test_people.py",
     "gateway/control.py": "tests/gateway/test_serve.py",
@@ -104,6 +107,7 @@ ELSEWHERE = {
     "gateway/keyword_versions.py": "tests/gateway/test_keyword_store.py",
     "gateway/limits/rules.py": "tests/gateway/limits/test_limiter.py",
     "gateway/logs.py": "tests/gateway/test_banner.py",
+    "gateway/people/replay.py": "tests/gateway/people/test_rebuild.py",
     "gateway/people/journal.py": "tests/gateway/people/test_measures.py",
     "gateway/problems.py": "tests/gateway/relay/test_turn.py",
     "gateway/relay/answer.py": "tests/gateway/relay/test_turn.py",
@@ -114,6 +118,7 @@ ELSEWHERE = {
     "gateway/relay/relay.py": "tests/gateway/relay/test_turn.py",
     "gateway/settings_file.py": "tests/gateway/test_settings.py",
     "gateway/settings_words.py": "tests/gateway/test_settings.py",
+    "gateway/cli_shell.py": "tests/gateway/test_cli_keys.py",
     "gateway/state/crumbling.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/librarian.py": "tests/gateway/state/test_shelf.py",
     "gateway/state/redis.py": "tests/gateway/test_serve.py",
@@ -267,3 +272,17 @@ def test_the_project_speaks_of_itself_alone() -> None:
         if (ROOT / name).exists() and word in (ROOT / name).read_text()
     ]
     assert found == []
+
+
+def test_both_readmes_say_the_same() -> None:
+    """As many sections in the same order, with the same commands and the same pages."""
+
+    def told(name: str) -> list[str]:
+        found = []
+        for line in (ROOT / name).read_text().splitlines():
+            command = line.partition("  #")[0].rstrip()
+            found += [command] if line.startswith("    ") else ["##"] if line.startswith("## ") else []
+            found += sorted(re.findall(r"\]\(((?:docs|bench|deploy|C)[^)]*)\)", line))
+        return found
+
+    assert told("README.md") == told("README.zh-CN.md")

@@ -1,13 +1,12 @@
 """`/admin/admins`: who may use this API, and as what."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from gateway.admin.keys import IdempotencyKey, answer_once, services
+from gateway.admin.keys import IdempotencyKey, listed, secret_once, services
 from gateway.admin_fields import AdminChanges, NewAdmin
-from gateway.admin_store import UnknownAdmin
-from gateway.problems import invalid
 
 router = APIRouter(prefix="/admin/admins", tags=["admins"])
 
@@ -15,14 +14,8 @@ router = APIRouter(prefix="/admin/admins", tags=["admins"])
 @router.post("", status_code=201)
 async def create(request: Request, response: Response, fields: NewAdmin, key: IdempotencyKey = None) -> dict[str, Any]:
     """Make an admin. The secret is in this answer and nowhere else."""
-
-    async def work() -> tuple[Any, Any]:
-        record, secret = await services(request).admins.create(fields.model_dump(), request.state.admin)
-        return {**record, "secret": secret}, record
-
-    asked = ["admins.create", fields.model_dump(mode="json")]
-    answer: dict[str, Any] = await answer_once(request, response, key, asked, work)
-    return answer
+    make = partial(services(request).admins.create, fields.model_dump(), request.state.admin)
+    return await secret_once(request, response, key, ["admins.create", fields.model_dump(mode="json")], make)
 
 
 @router.get("")
@@ -30,11 +23,7 @@ async def list_admins(
     request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None
 ) -> dict[str, Any]:
     """List admins in the order of their making. `last_used` is exact to an hour."""
-    try:
-        found = await services(request).admins.list(limit + 1, after)
-    except UnknownAdmin as error:
-        raise invalid(f"`after`: {error}", "after") from None
-    return {"data": found[:limit], "next": found[limit - 1]["id"] if len(found) > limit else None}
+    return await listed(services(request).admins, limit, after)
 
 
 @router.get("/{admin_id}")
@@ -52,13 +41,8 @@ async def change(request: Request, admin_id: str, fields: AdminChanges) -> dict[
 @router.post("/{admin_id}/rotate")
 async def rotate(request: Request, response: Response, admin_id: str, key: IdempotencyKey = None) -> dict[str, Any]:
     """Give an admin a new secret, which is in this answer and nowhere else; the old one ends at once."""
-
-    async def work() -> tuple[Any, Any]:
-        record, secret = await services(request).admins.rotate(admin_id)
-        return {**record, "secret": secret}, record
-
-    answer: dict[str, Any] = await answer_once(request, response, key, ["admins.rotate", admin_id], work)
-    return answer
+    make = partial(services(request).admins.rotate, admin_id)
+    return await secret_once(request, response, key, ["admins.rotate", admin_id], make)
 
 
 @router.post("/{admin_id}/disable")

@@ -10,8 +10,9 @@ from gateway.admin.keywords import page, repeatable
 from gateway.admin.people import people
 from gateway.people.alias_files import MOST_BYTES, take_in
 from gateway.people.aliases import Row
-from gateway.people.fields import Id, NewAlias, Reason
+from gateway.people.fields import Id, NewAlias
 from gateway.problems import invalid
+from gateway.reasons import Reason
 
 router = APIRouter(prefix="/admin/aliases", tags=["people"])
 

@@ -4,35 +4,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import Limit, page, repeatable
 from gateway.admin.review import refusals, review
-from gateway.complaints.rules import LONGEST_TEXT
+from gateway.complaints.fields import Reject, Uphold
 from gateway.complaints.store import Cases, Filter, UnknownCase, shown
 from gateway.keys import now
-from gateway.keyword_fields import Reason, RiskId
 from gateway.problems import invalid
 
 router = APIRouter(prefix="/admin/appeals", tags=["appeals"])
 
 After = Annotated[str | None, Query(max_length=64, description="The id that `next` of the page before says.")]
-Told = Annotated[Reason, Field(max_length=LONGEST_TEXT)]
-
-
-class Uphold(BaseModel):
-    """Why an appeal is granted; whoever appealed reads it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Told
-
-
-class Reject(Uphold):
-    """Why an appeal is refused; whoever appealed reads it."""
-
-    risk: RiskId | None = Field(None, description="What the words are: they become a harmful label.")
 
 
 async def listed(cases: Cases, limit: int, after: str | None, wanted: Filter) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What can be asked of the audit log by REST."""
 
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,11 +11,13 @@ from pydantic_core import PydanticCustomError
 from gateway.audit import grams
 from gateway.audit.export import Format
 from gateway.audit.record import Outcome
-from gateway.audit.search import UNFINISHED, EventFilter, Filter, Place
+from gateway.audit.search import UNFINISHED, EventFilter, Filter, Place, Search
 from gateway.audit.writer import SHANGHAI
 from gateway.keyword_fields import LARGEST_ID, RiskId
 
 LARGEST_MS = 10**15
+IdsOf = Callable[[str], Awaitable[Sequence[str]]]
+"""Finds all ids under which a person is on record."""
 
 
 def _milliseconds(value: object) -> int:
@@ -70,7 +73,7 @@ class TurnQuery(Strict):
 
     person: Name | None = Field(None, description="Id of the person.")
     user: Name | None = Field(None, description="The person's name as the client sent it.")
-    key: Name | None = None
+    key: Name | None = Field(None, description="Id of the key, its name, or `tenant/name`.")
     model: Name | None = None
     verdict: Literal["pass", "judge", "refuse"] | None = None
     outcome: Annotated[str, AfterValidator(_outcome)] | None = None
@@ -82,10 +85,11 @@ class TurnQuery(Strict):
     mark: Literal["upheld"] | None = None
     texts: bool = Field(default=False, description="Show the texts that are kept; this goes on record.")
 
-    def filter(self) -> Filter:
-        """Return it as the search takes it."""
-        given = self.model_dump(exclude={"person", "texts", "limit", "after", "form"})
-        return Filter(people=None if self.person is None else (self.person,), **given)
+    async def wanted(self, search: Search) -> Filter:
+        """Return it as *search* takes it. Raises `UnknownName` of a key, and `SearchTooLong`."""
+        given = self.model_dump(exclude={"person", "key", "texts", "limit", "after", "form"})
+        keys = None if self.key is None else await search.keys(self.key)
+        return Filter(people=None if self.person is None else (self.person,), keys=keys, **given)
 
     def asked(self) -> dict[str, Any]:
         """Return what was asked for, as it goes on record."""
@@ -114,22 +118,34 @@ class EventQuery(Strict):
     """A page of events, the newest first."""
 
     kind: Literal["admin", "person", "applied"] | None = None
+    id: Name | None = Field(None, description="Id of the record: what was done has two of one id.")
     by: Name | None = Field(None, description="Name of the admin.")
+    role: Name | None = None
+    address: Name | None = Field(None, description="Whence the admin came.")
     action: Name | None = None
     target: Name | None = Field(None, description="What was changed or read: the id of a person, a key, a turn …")
+    person: Name | None = Field(None, description="Id of the person, under all of their names.")
+    outcome: Literal["ok", "failed", "denied", "unfinished"] | None = None
+    status: Annotated[int, Field(ge=100, le=999)] | None = Field(None, description="HTTP status of the answer.")
     limit: Limit = 100
     after: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
-    def filter(self) -> EventFilter:
+    async def wanted(self, ids_of: IdsOf) -> EventFilter:
         """Return it as the search takes it."""
-        return EventFilter(**self.model_dump(exclude={"limit", "after"}))
+        people = None if self.person is None else await ids_of(self.person)
+        return EventFilter(people=people, **self.model_dump(exclude={"person", "limit", "after"}))
 
 
-class HistoryQuery(BaseModel):
-    """A page of what a person said, the newest first."""
+class PastQuery(BaseModel):
+    """A page of what happened to a person, the newest first."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 100
     after: After = Field(None, description="The `next` of the page before.")
+
+
+class HistoryQuery(PastQuery):
+    """A page of what a person said, the newest first."""
+
     texts: bool = Field(default=False, description="Show the texts that are kept; this goes on record.")

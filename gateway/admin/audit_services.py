@@ -1,11 +1,11 @@
 """What the routes of the audit log work on."""
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.audit.entries import Admin, encode
+from gateway.admin.recorder import By
+from gateway.audit.entries import encode
 from gateway.audit.search import Search
 from gateway.audit.verification import Verification
 from gateway.audit.writer import Writer
@@ -13,11 +13,6 @@ from gateway.audit.writer import Writer
 READ_TEXTS = "read_texts"
 """Action that is on record before anybody reads what people wrote."""
 EXPORT = "audit.export"
-
-
-async def only(person: str) -> Sequence[str]:
-    """Return the ids under which a person is on record, where nobody is known by two."""
-    return (person,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +23,13 @@ class AuditServices:
     writer: Writer
     """Of the control process."""
     verification: Verification
+    ids_of: Callable[[str], Awaitable[Sequence[str]]]
+    """All ids under which a person's turns are on record."""
     producer: str | None = None
     """`labels.producer`: exported answers carry its implicit label."""
-    ids_of: Callable[[str], Awaitable[Sequence[str]]] = only
-    """All ids under which a person's turns are on record."""
 
-    async def record(self, admin: str, *actions: str, target: str = "", **details: Any) -> None:
+    async def record(self, by: By, *actions: str, target: str = "", **details: Any) -> None:
         """Put on record what an admin is about to do. Raises `AuditUnavailable`: then it must not be done."""
-        at = time.time_ns() // 1_000_000
-        made = [Admin(at=at, admin=admin, action=action, target=target, details=details) for action in actions]
+        made = [by.about_to(action, target, details) for action in actions]
         if made:
             await self.writer.durable(self.writer.append(*map(encode, made)))

@@ -4,31 +4,21 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.appeals import After, Told, listed, with_turn
+from gateway.admin.appeals import After, listed, with_turn
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import Limit, repeatable
+from gateway.admin.recorder import asking
 from gateway.admin.review import refusals, review
 from gateway.complaints.export import Format, written
+from gateway.complaints.fields import Answer
 from gateway.complaints.rules import Kind
 from gateway.complaints.store import Filter, shown
 from gateway.keys import now
-from gateway.keyword_fields import RiskId
 
 router = APIRouter(prefix="/admin/complaints", tags=["complaints"])
 
 Status = Literal["open", "answered"]
-
-
-class Answer(BaseModel):
-    """What staff say to a complaint; whoever complained reads the answer."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    answer: Told
-    decision: Literal["founded", "unfounded"]
-    risk: RiskId | None = Field(None, description="What a founded one is about: the content becomes a harmful label.")
 
 
 @router.get("")
@@ -56,7 +46,7 @@ async def export(
 ) -> StreamingResponse:
     """Write complaints as a file, csv or JSON lines; this goes on record."""
     found = review(request)
-    await found.read(request.state.admin, "complaints.export", format=form, status=status or "", kind=kind or "")
+    await found.read(asking(request), "complaints.export", format=form, status=status or "", kind=kind or "")
     parts = found.complaints.every(Filter(status=status, kind=kind), now())
     media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
     headers = {"content-disposition": f'attachment; filename="complaints.{form}"'}

@@ -1,13 +1,16 @@
 """`/admin/keys`: client keys."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from gateway.admin.services import AdminServices
+from gateway.admin_store import AdminKeys, UnknownAdmin
 from gateway.idempotency import once
 from gateway.key_fields import KeyChanges, NewKey, Rotation
-from gateway.key_store import UnknownKey
+from gateway.key_store import KeyStore, UnknownKey
 from gateway.problems import invalid
 
 router = APIRouter(prefix="/admin/keys", tags=["keys"])
@@ -29,17 +32,33 @@ async def answer_once(request: Request, response: Response, key: str | None, ask
     return answer
 
 
+async def secret_once(
+    request: Request, response: Response, key: str | None, asked: Any, make: Callable[[], Awaitable[tuple[Any, str]]]
+) -> dict[str, Any]:
+    """Answer with the record and the secret that *make* returns; a repeat of the request gets the record alone."""
+
+    async def work() -> tuple[Any, Any]:
+        record, secret = await make()
+        return {**record, "secret": secret}, record
+
+    answer: dict[str, Any] = await answer_once(request, response, key, asked, work)
+    return answer
+
+
+async def listed(store: KeyStore | AdminKeys, limit: int, after: str | None) -> dict[str, Any]:
+    """Return a page of those who hold a secret, and its cursor. Raises `Problem` for one that is none."""
+    try:
+        found = await store.list(limit + 1, after)
+    except (UnknownKey, UnknownAdmin) as error:
+        raise invalid(f"`after`: {error}", "after") from None
+    return {"data": found[:limit], "next": found[limit - 1]["id"] if len(found) > limit else None}
+
+
 @router.post("", status_code=201)
 async def create(request: Request, response: Response, fields: NewKey, key: IdempotencyKey = None) -> dict[str, Any]:
     """Make a key. Its secret is in this answer and nowhere else."""
-    store = services(request).keys
-
-    async def work() -> tuple[Any, Any]:
-        record, secret = await store.create(fields.model_dump(exclude_none=True))
-        return {**record, "secret": secret}, record
-
-    answer: dict[str, Any] = await answer_once(request, response, key, ["create", fields.model_dump()], work)
-    return answer
+    make = partial(services(request).keys.create, fields.model_dump(exclude_none=True))
+    return await secret_once(request, response, key, ["create", fields.model_dump()], make)
 
 
 @router.get("")
@@ -47,11 +66,7 @@ async def list_keys(
     request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None
 ) -> dict[str, Any]:
     """List keys in the order of their making."""
-    try:
-        found = await services(request).keys.list(limit + 1, after)
-    except UnknownKey as error:
-        raise invalid(f"`after`: {error}", "after") from None
-    return {"data": found[:limit], "next": found[limit - 1]["id"] if len(found) > limit else None}
+    return await listed(services(request).keys, limit, after)
 
 
 @router.get("/{key_id}")
@@ -75,15 +90,8 @@ async def rotate(
     key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Give a key a new secret, which is in this answer and nowhere else."""
-    store = services(request).keys
-
-    async def work() -> tuple[Any, Any]:
-        record, secret = await store.rotate(key_id, rotation.grace_seconds)
-        return {**record, "secret": secret}, record
-
-    asked = ["rotate", key_id, rotation.model_dump()]
-    answer: dict[str, Any] = await answer_once(request, response, key, asked, work)
-    return answer
+    make = partial(services(request).keys.rotate, key_id, rotation.grace_seconds)
+    return await secret_once(request, response, key, ["rotate", key_id, rotation.model_dump()], make)
 
 
 @router.post("/{key_id}/disable")

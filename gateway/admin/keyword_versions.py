@@ -9,13 +9,15 @@ from gateway.admin.audit import audit, searching
 from gateway.admin.audit_services import READ_TEXTS
 from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import After, AnyVersion, Limit, keywords, page, repeatable
+from gateway.admin.recorder import asking
 from gateway.keyword_changes import Edit
-from gateway.keyword_fields import LARGEST_ID, Reason
+from gateway.keyword_fields import LARGEST_ID
 from gateway.keyword_impact import MOST_TURNS
 from gateway.keyword_impact import impact as over_turns
 from gateway.keyword_trials import DRAFT, LIVE
 from gateway.keyword_versions import LONGEST_CANARY_MINUTES, UnknownVersion, differences
 from gateway.problems import Problem, invalid
+from gateway.reasons import Reason
 from keywords.entry import Direction
 
 router = APIRouter(prefix="/admin/keywords", tags=["keywords"])
@@ -76,6 +78,9 @@ class Calibration(Strict):
     apply: bool = Field(False, description="Take the proposals.")
     mine: Annotated[str, Field(max_length=8)] | None = Field(
         None, description="Enter, as `judge` under this risk, phrases that inducing texts have and harmless ones lack."
+    )
+    include_decided: bool = Field(
+        False, description="Also change entries whose action a person, or the starter words, chose."
     )
     force: Reason | None = Field(
         None, description="Why fewer texts count than before, or than imported entries need to act; kept in note."
@@ -181,7 +186,7 @@ async def impact(
     if source == "audit":
         if trial.texts is not None:
             raise invalid("`texts` and `source=audit` are two different sources.", "texts")
-        await audit(request).record(request.state.admin, READ_TEXTS, what="keywords.impact", last=last)
+        await audit(request).record(asking(request), READ_TEXTS, what="keywords.impact", last=last)
         with searching():
             search, trials = audit(request).search, keywords(request).trials
             return await over_turns(trials, search, trial.version, last, Direction(trial.direction))
@@ -209,7 +214,12 @@ async def calibrate(
 
     async def work() -> dict[str, Any]:
         return await keywords(request).trials.calibrate(
-            how.texts, how.inducing, apply=how.apply, mine=how.mine, edit=Edit(request.state.admin, how.force or "")
+            how.texts,
+            how.inducing,
+            apply=how.apply,
+            mine=how.mine,
+            include_decided=how.include_decided,
+            edit=Edit(request.state.admin, how.force or ""),
         )
 
     asked = ["keywords.calibrate", how.model_dump()]

@@ -1,11 +1,13 @@
 """`/admin/people`: who they are, where they stand, and what is done about it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from gateway.admin.audit_fields import PastQuery
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.keywords import page, repeatable
 from gateway.admin.services import PeopleServices
@@ -71,88 +73,81 @@ async def export(request: Request, which: Annotated[WhichTable, Query()]) -> Str
 
 @router.get("/{person_id}")
 async def show(request: Request, person_id: str) -> dict[str, Any]:
-    """Show one person: names, standing, ban, exemption."""
+    """Show one person: names, standing, ban, exemption, and what happened to them lately."""
     return await people(request).roster.show(await people(request).measures.main(person_id))
 
 
+@router.get("/{person_id}/events")
+async def list_events(request: Request, person_id: str, query: Annotated[PastQuery, Query()]) -> dict[str, Any]:
+    """List what happened to a person: suspensions, lifts, bans, exemptions, aliases; the newest first."""
+    person = await people(request).measures.main(person_id)
+    found, after = await people(request).roster.past.page(person, query.limit, query.after)
+    return {"person": person, "data": found, "next": None if after is None else str(after)}
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """What every route here that does something about a person is given."""
+
+    request: Request
+    response: Response
+    key: IdempotencyKey = None
+
+    async def done(
+        self, person_id: str, asked: Because, measure: Callable[..., Awaitable[Done]], *end: int | None
+    ) -> dict[str, Any]:
+        """Do *measure* once, of what has an *end* until then; answer with the person as they stand then.
+
+        202 where it comes later.
+        """
+        request = self.request
+
+        async def told() -> dict[str, Any]:
+            done = await measure(person_id, *end, asked.reason, request.state.admin)
+            shown = await people(request).roster.show(done.person)
+            return {"measure": done.id, "applied": done.applied, "person": shown}
+
+        once = ["people", request.url.path.rpartition("/")[2], person_id, asked.model_dump(mode="json")]
+        answer: dict[str, Any] = await repeatable(request, self.response, self.key, once, told)
+        if not answer["applied"]:
+            self.response.status_code = ACCEPTED
+        return answer
+
+
+About = Annotated[Measuring, Depends()]
+
+
 @router.post("/{person_id}/suspend")
-async def suspend(
-    request: Request, response: Response, person_id: str, asked: Suspension, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def suspend(about: About, person_id: str, asked: Suspension) -> dict[str, Any]:
     """Suspend a person for so many `hours`, `until` then, or `until_lifted`."""
-    end = asked.end_ms()
-    measures, by = people(request).measures, request.state.admin
-    return await _done(
-        request, response, key, person_id, asked, lambda: measures.suspend(person_id, end, asked.reason, by)
-    )
+    return await about.done(person_id, asked, people(about.request).measures.suspend, asked.end_ms())
 
 
 @router.post("/{person_id}/lift")
-async def lift(
-    request: Request, response: Response, person_id: str, asked: Because, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def lift(about: About, person_id: str, asked: Because) -> dict[str, Any]:
     """End a suspension; violations in a row and of the day begin anew."""
-    measures, by = people(request).measures, request.state.admin
-    return await _done(request, response, key, person_id, asked, lambda: measures.lift(person_id, asked.reason, by))
+    return await about.done(person_id, asked, people(about.request).measures.lift)
 
 
 @router.post("/{person_id}/ban")
-async def ban(
-    request: Request, response: Response, person_id: str, asked: Placement, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def ban(about: About, person_id: str, asked: Placement) -> dict[str, Any]:
     """Ban a person for so many `hours`, `until` then, or without an end."""
-    end = asked.end()
-    measures, by = people(request).measures, request.state.admin
-    return await _done(request, response, key, person_id, asked, lambda: measures.ban(person_id, end, asked.reason, by))
+    return await about.done(person_id, asked, people(about.request).measures.ban, asked.end())
 
 
 @router.post("/{person_id}/unban")
-async def unban(
-    request: Request, response: Response, person_id: str, asked: Because, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def unban(about: About, person_id: str, asked: Because) -> dict[str, Any]:
     """End a ban."""
-    measures, by = people(request).measures, request.state.admin
-    return await _done(request, response, key, person_id, asked, lambda: measures.unban(person_id, asked.reason, by))
+    return await about.done(person_id, asked, people(about.request).measures.unban)
 
 
 @router.post("/{person_id}/exempt")
-async def exempt(
-    request: Request, response: Response, person_id: str, asked: Placement, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def exempt(about: About, person_id: str, asked: Placement) -> dict[str, Any]:
     """Never strike nor suspend a person, for so many `hours`, `until` then, or without an end."""
-    end = asked.end()
-    measures, by = people(request).measures, request.state.admin
-    return await _done(
-        request, response, key, person_id, asked, lambda: measures.exempt(person_id, end, asked.reason, by)
-    )
+    return await about.done(person_id, asked, people(about.request).measures.exempt, asked.end())
 
 
 @router.post("/{person_id}/unexempt")
-async def unexempt(
-    request: Request, response: Response, person_id: str, asked: Because, key: IdempotencyKey = None
-) -> dict[str, Any]:
+async def unexempt(about: About, person_id: str, asked: Because) -> dict[str, Any]:
     """End an exemption."""
-    measures, by = people(request).measures, request.state.admin
-    return await _done(request, response, key, person_id, asked, lambda: measures.unexempt(person_id, asked.reason, by))
-
-
-async def _done(  # noqa: PLR0913, PLR0917 - what every route here has
-    request: Request,
-    response: Response,
-    key: str | None,
-    person_id: str,
-    asked: Because,
-    work: Callable[[], Awaitable[Done]],
-) -> dict[str, Any]:
-    """Do *work* once; answer with the person as they stand then, 202 where that comes later."""
-
-    async def told() -> dict[str, Any]:
-        done = await work()
-        shown = await people(request).roster.show(done.person)
-        return {"measure": done.id, "applied": done.applied, "person": shown}
-
-    what = ["people", request.url.path.rpartition("/")[2], person_id, asked.model_dump(mode="json")]
-    answer: dict[str, Any] = await repeatable(request, response, key, what, told)
-    if not answer["applied"]:
-        response.status_code = ACCEPTED
-    return answer
+    return await about.done(person_id, asked, people(about.request).measures.unexempt)

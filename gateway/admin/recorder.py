@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+from starlette.requests import Request
 
 from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditUnavailable
@@ -16,6 +17,27 @@ log = logging.getLogger(__name__)
 
 DENIED_PER_SECOND = 5
 """Records of requests that were denied; more are only counted, so that a flood of them does not fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who does something, in which role, and from where."""
+
+    admin: str
+    role: str = ""
+    address: str = ""
+
+    def about_to(self, action: str, target: str, details: dict[str, Any]) -> Admin:
+        """Return the record of what is about to be read, which says nothing of how that ended."""
+        at = time.time_ns() // 1_000_000
+        found = Admin(at=at, admin=self.admin, action=action, target=target, details=details)
+        return msgspec.structs.replace(found, role=self.role, address=self.address)
+
+
+def asking(request: Request) -> By:
+    """Return who asks, as the gate has let them in."""
+    state = request.state
+    return By(state.admin, state.role, state.address)
 
 
 class Records(Protocol):

@@ -1,7 +1,6 @@
 """What staff's routes work on."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.audit.entries import Admin, encode
+from gateway.admin.recorder import By
+from gateway.audit.entries import encode
 from gateway.audit.log import Chain
 from gateway.complaints.decisions import Decisions, Uphold
-from gateway.complaints.labels import FindTurn, Labels, find_nothing
+from gateway.complaints.labels import FindTurn, Labels
 from gateway.complaints.store import Cases, Decided, UnknownCase
 from gateway.problems import Problem
 from gateway.webhooks.outbox import NotFailed, Outbox, UnknownDelivery
@@ -38,7 +38,7 @@ class Review:
         *,
         uphold: Uphold,
         chain: Chain,
-        find_turn: FindTurn = find_nothing,
+        find_turn: FindTurn,
         changed: Callable[[], None] = lambda: None,
         deliver: Callable[[], None] = lambda: None,
     ) -> "Review":
@@ -53,10 +53,9 @@ class Review:
             deliver=deliver,
         )
 
-    async def read(self, admin: str, what: str, **details: Any) -> None:
-        """Put on record that *admin* reads what people wrote, before it is shown. Raises `AuditUnavailable`."""
-        record = Admin(at=time.time_ns() // 1_000_000, admin=admin, action=what, details=details)
-        await self.chain.durable(self.chain.append(encode(record)))
+    async def read(self, by: By, what: str, **details: Any) -> None:
+        """Put on record that somebody reads what people wrote, before it is shown. Raises `AuditUnavailable`."""
+        await self.chain.durable(self.chain.append(encode(by.about_to(what, "", details))))
 
 
 def review(request: Request) -> Review:

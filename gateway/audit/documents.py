@@ -51,14 +51,20 @@ def turn(row: Any, *, texts: bool = False, producer: str | None = None) -> Row:
 
 
 def event(row: Any) -> Row:
-    """Return what an admin did, or what changed a standing."""
+    """Return what an admin did, or what was done about a person."""
     return {
         "number": row.number,
         "at": row.at,
         "kind": row.kind,
+        "id": row.id,
         "by": row.by,
+        "role": row.role,
+        "address": row.address,
         "action": row.action,
         "target": row.target,
+        "alias": row.alias,
+        "outcome": row.outcome,
+        "status": row.status,
         "details": row.details or {},
         "record": {"writer": row.writer, "seq": row.seq},
     }

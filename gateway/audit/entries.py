@@ -19,7 +19,7 @@ class Text(msgspec.Struct, frozen=True, omit_defaults=True):
 
     chars: int
     sha256: str
-    """Of its UTF-8, before anything in it was masked."""
+    """`gateway.audit.texts.digest`: of the masked text. Older records have that of the text as it came."""
     text: str | None = None
 
 
@@ -147,7 +147,9 @@ class Person(Record, frozen=True, omit_defaults=True, tag="person", kw_only=True
 
     person: str
     kind: str
-    """``suspend``, ``lift``, ``uphold``; ``ban``, ``unban``, ``exempt``, ``unexempt``; ``alias``, ``unalias``."""
+    """``suspend``, ``lift``, ``uphold``; ``ban``, ``unban``, ``exempt``, ``unexempt``; ``alias``, ``unalias``.
+
+    ``suspended``: by the rule, as a replay of the log found; then *strike* says since when, and the standing."""
     strike: Strike
     """The moment; without an `id` also what it did."""
     by: str = ""

@@ -33,6 +33,8 @@ BREATH_SECONDS = 0.05
 """Between two parts: SQLite has one writer at a time, and admins write too."""
 PAUSE_SECONDS = 1.0
 """After a failure."""
+STALE_SECONDS = 3.0
+"""Without a look that ended well the index may be behind."""
 MOST_RECORDS, MOST_BYTES = 2_000, 4 << 20
 """Of one transaction."""
 FEWEST_RECORDS = 50
@@ -155,9 +157,16 @@ class Follower:
         """Records of a part, as many as the database takes in time."""
         self._looked = clock()
         """When the last look began that took all it saw."""
+        self._left = 0
+        """Records that the last look has left."""
         self._holes: dict[str, int] = {}
         """The last hole of each writer that was told of."""
         self._trouble: str | None = None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether what was safe on the disk some seconds ago is in the index."""
+        return self._left == 0 and self._clock() - self._looked < STALE_SECONDS
 
     async def run(self) -> None:
         """Follow until cancelled. A failure is said once, and tried again until it is over."""
@@ -255,6 +264,7 @@ class Follower:
         """Say how far behind the index was as it looked, and how many records it leaves for the next look."""
         known = {name: cursor.seq for name, cursor in self._cursors.items()}
         left = sum(max(0, head.seq - known.get(path.name, 0)) for path, head in heads.items())
+        self._left = left
         self._metrics.index_behind.set(left)
         age = self._clock() - min(oldest) / 1000 if oldest else 0.0
         self._metrics.index_lag.set(max(0.0, age))

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.audit import expiry, grams, rows
 from gateway.audit.entries import Accepted, Finished, Judged
-from gateway.audit.marks import APPLIED, COUNTED, PENDING, mark_again
+from gateway.audit.marks import APPLIED, CHANGING, COUNTED, PENDING, mark_again
 from gateway.audit.rows import Row
 from gateway.audit.sinks import Heard
 from gateway.audit.tables import NUMBERS, PARTS, audit_events, audit_terms, audit_turns
@@ -167,7 +167,7 @@ def _struck(row: Row) -> bool:
 def _concerned(turns: Iterable[Row], events: Iterable[Row]) -> dict[str, int]:
     """Return for whom, and since when, appeals have to be looked at: they are new, or turns before them are."""
     moments = [(row["person"], row["strike_at"]) for row in turns if _struck(row)]
-    moments += [(row["target"], row["at"]) for row in events if row["kind"] == APPLIED]
+    moments += [(row["target"], row["at"]) for row in events if row["kind"] == APPLIED and row["action"] in CHANGING]
     found: dict[str, int] = {}
     for person, at in moments:
         if person is not None:

@@ -14,8 +14,9 @@ from policies.strikes import GOOD, IN_A_DAY, IN_A_ROW, RESET, STRUCK, SUSPENDED_
 UPHELD = "upheld"
 APPLIED = "applied"
 """Kind of the events that have what came of a measure; one that is only begun has not."""
-LIFT, UPHOLD = "lift", "uphold"
-"""Measures that begin a row and a day anew."""
+SUSPEND, LIFT, UPHOLD = "suspend", "lift", "uphold"
+CHANGING = frozenset({SUSPEND, LIFT, UPHOLD})
+"""Measures that change a standing; the last two begin a row and a day anew."""
 PENDING = "pending"
 """Event of a violation that was counted from the log later: its row and day are not on record."""
 COUNTED = SUSPENDING | {STRUCK}

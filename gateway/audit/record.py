@@ -79,6 +79,7 @@ class Turn:
     answer: str = ""
     """What the person was sent of the answer; of several choices, one after the other."""
     finish_reason: str = ""
+    """Why the answer ended, as the client reads it; of choices that ended in different ways each, behind a comma."""
     model: str = ""
     """Public model name; empty while it is not known to exist."""
     asked_model: str = ""

@@ -42,15 +42,17 @@ def resume(directory: Path) -> Resumed:
     killed process, and is evidence then. Reads the last segment once. Raises `OSError` and `AuditUnavailable`.
     """
     cut: list[Cut] = []
+    head = settled(directory)  # with the newest files gone the numbers go on behind it, so that the hole shows
     for first in reversed(segments(directory)):
         path = segment(directory, first)
         rows, end, last, began = _whole(path, directory.name)
         if end < path.stat().st_size:
             cut.append(_cut(path, end))
-        if rows:
+        if rows and (cut or head is None or head.seq < first + rows):
             return Resumed(first, end, first + rows - 1, last, began, tuple(cut))
+        if rows:  # no number is used again
+            break
         path.unlink()
-    head = settled(directory)  # with its files gone the numbers go on, so that the hole shows
     seq, last = head or (0, GENESIS)
     return Resumed(0, 0, seq, last, 0, tuple(cut))
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.audit.chain import frames
-from gateway.audit.entries import Admin, Segment, decode, encode
+from gateway.audit.entries import Admin, encode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import HEADS, Signer, Unsigned, writers
-from gateway.audit.segments import Cursor, Head, segment, segments
+from gateway.audit.segments import Cursor, Head, began, segment, segments
 from gateway.audit.writer import SHANGHAI, Writer
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def drop(directory: Path, before: float, signing: Signer) -> Drop | None:
     """
     firsts = segments(directory)
     old = 0
-    while old + 1 < len(firsts) and _began(directory, firsts[old + 1]) < before:
+    while old + 1 < len(firsts) and began(directory, firsts[old + 1]) < before:
         old += 1
     if not old:
         return None
@@ -96,7 +96,7 @@ class Retention:
         before = self._clock() - self._days * DAY_SECONDS
         found = [one for path in writers(self._root) if (one := drop(path, before, self._signer)) is not None]
         oldest = datetime.fromtimestamp(before - DAY_SECONDS, UTC).astimezone(SHANGHAI).date().isoformat()
-        for path in (self._root / HEADS).glob("*.jsonl"):
+        for path in sorted((self._root / HEADS).glob("*.jsonl"))[:-1]:  # the next line names the newest one
             if path.stem < oldest:
                 path.unlink()
         return found
@@ -117,17 +117,6 @@ def start(directory: Path, signing: Signer | None) -> Cursor:
     if head is None or first is None:
         return Cursor()
     return Cursor(first, 0, head.seq, head.hash)
-
-
-def _began(directory: Path, first: int) -> float:
-    """Return when a segment was begun, Unix time; what cannot be read is never old."""
-    for _, _, body in frames(segment(directory, first)):
-        try:
-            record = decode(body)
-        except msgspec.DecodeError:
-            break
-        return record.at / 1000 if isinstance(record, Segment) else float("inf")
-    return float("inf")
 
 
 def _end(directory: Path, first: int, following: int) -> Head:

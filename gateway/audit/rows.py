@@ -8,7 +8,7 @@ import msgspec
 from gateway.audit import grams
 from gateway.audit.entries import Accepted, Admin, Applied, Decision, Finished, Found, Judged, Person, Strike, Text
 from gateway.audit.sinks import Heard
-from gateway.audit.tables import audit_turns
+from gateway.audit.tables import audit_events, audit_turns
 
 KEYWORDS = "keywords."
 """Begins the name of each stage whose evidence names an entry."""
@@ -21,6 +21,7 @@ LONGEST_USER = 512
 
 Row = dict[str, Any]
 BLANK: Row = dict.fromkeys(column.name for column in audit_turns.columns if column.name != "terms")
+NO_EVENT: Row = dict.fromkeys(column.name for column in audit_events.columns if column.name != "number")
 
 
 def clean(text: str) -> str | None:
@@ -104,34 +105,30 @@ def _is_id(what: str) -> bool:
     return what.isascii() and what.isdecimal() and len(what) <= LONGEST_ID
 
 
-CHANGING = frozenset({"suspend", "lift", "uphold"})
-"""Measures that change a standing: what came of it is known when they are applied."""
-
-
 def event(heard: Heard) -> Row | None:
-    """Return the row of what an admin did, or of what changed a standing; None: it is neither."""
+    """Return the row of what an admin did, or of what was done about a person; None: it is neither."""
+    at = heard.record.at
     match heard.record:
         case Admin() as one:
-            who, action, target, details = one.admin, one.action, one.target, one.details
-            kind = "admin"
-        case Person() as one:
-            who, action, target, kind = one.by, one.kind, one.person, "person"
-            details = {"reason": one.reason, "until": one.until, "strike": msgspec.to_builtins(one.strike)}
-        case Applied(strike=strike) as one if strike.event in CHANGING:
-            who, action, target, kind = "", strike.event, one.person, "applied"
-            details = {"id": one.id, "strike": msgspec.to_builtins(strike)}
+            what, more = ("admin", one.admin, one.action, one.target), {"details": one.details, **_asked(one)}
+        case Person(strike=strike) as one:
+            said = {"reason": one.reason, "until": one.until, "strike": msgspec.to_builtins(strike)}
+            what, more = ("person", one.by, one.kind, one.person), {"details": said, "alias": clean(one.alias)}
+        case Applied(strike=strike) as one:
+            at = strike.at or at  # one that is on record twice, after a kill, is at one moment
+            said = {"id": one.id, "strike": msgspec.to_builtins(strike)}
+            what, more = ("applied", "", strike.event, one.person), {"details": said}
         case _:
             return None
-    return {
-        "writer": heard.writer,
-        "seq": heard.seq,
-        "at": bounded(one.at),
-        "kind": kind,
-        "by": clean(who) or "",
-        "action": clean(action) or "",
-        "target": clean(target) or "",
-        "details": details,
-    }
+    names = zip(("kind", "by", "action", "target"), what, strict=True)
+    place = {"writer": heard.writer, "seq": heard.seq, "at": bounded(at), "id": clean(one.id)}
+    return {**NO_EVENT, **place, **{name: clean(text) or "" for name, text in names}, **more}
+
+
+def _asked(one: Admin) -> Row:
+    """Return in which role and from where something was asked, and how it ended."""
+    status = max(0, min(one.status, 999)) or None
+    return {"role": clean(one.role), "address": clean(one.address), "outcome": clean(one.outcome), "status": status}
 
 
 def _empty(heard: Heard, turn: str, at: int) -> Row:

@@ -1,15 +1,16 @@
-"""Finds turns in the index, the newest first."""
+"""Finds turns and events in the index, the newest first."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, column, false, or_, select, true
+from sqlalchemy import ColumnElement, Integer, Select, and_, column, exists, false, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit import grams, rows
 from gateway.audit.tables import PARTS, audit_events, audit_terms, audit_turns
+from gateway.state.sql import client_keys
 
 UNFINISHED = "unfinished"
 """In place of an outcome: the turn is running, or was killed."""
@@ -23,12 +24,25 @@ EXPORTED = 500
 """Turns of one query of an export."""
 
 
+PREFIXES = ("chatcmpl-", "cmpl-", "modr-")
+"""Before the content id in a body."""
+
+
+def content_id_of(text: str) -> str:
+    """Return the content id of a *text* that has it as a header or a body does."""
+    return next((text.removeprefix(prefix) for prefix in PREFIXES if text.startswith(prefix)), text)
+
+
 class SearchTooLong(Exception):
     """The database did not answer in time."""
 
 
 class QueryTooShort(Exception):
     """A text that is looked for has fewer characters than the index knows."""
+
+
+class UnknownName(Exception):
+    """Nothing has the name, or the id, that was said."""
 
 
 class Place(NamedTuple):
@@ -50,7 +64,8 @@ class Filter:
     until: int | None = None
     people: Sequence[str] | None = None
     user: str | None = None
-    key: str | None = None
+    keys: Sequence[str] | None = None
+    """Ids of keys."""
     model: str | None = None
     verdict: str | None = None
     """``pass``, ``judge`` or ``refuse``."""
@@ -133,18 +148,26 @@ class Search:
             left = None if left is None else left - len(page.turns)
 
     async def events(self, wanted: "EventFilter", limit: int, after: int | None = None) -> list[Any]:
-        """Return what admins did, and what changed standings, the newest first; *after*: the last number seen."""
+        """Return what admins did, and what was done about people, the newest first; *after*: the last number seen."""
         columns = audit_events.c
-        wheres = [
-            columns.at >= wanted.since if wanted.since is not None else true(),
-            columns.at < wanted.until if wanted.until is not None else true(),
-            columns.number < after if after is not None else true(),
-        ]
-        for name in ("kind", "by", "action", "target"):
-            value = getattr(wanted, name)
-            if value is not None:
-                wheres.append(columns[name] == value)
-        return await self._rows(select(audit_events).where(*wheres).order_by(columns.number.desc()).limit(limit))
+        behind = columns.number < after if after is not None else true()
+        query = select(audit_events).where(behind, *_of_events(wanted)).order_by(columns.number.desc())
+        return await self._rows(query.limit(limit))
+
+    async def keys(self, named: str) -> list[str]:
+        """Return the ids of the keys that are meant: by id, by ``tenant/name``, or by name in whatever tenant.
+
+        An id that the log alone knows is one, too. Raises `UnknownName`.
+        """
+        keys = client_keys.c
+        known = (keys.id == named, keys.name == named, keys.tenant + "/" + keys.name == named)
+        rows = await self._rows(select(keys.id).where(or_(*known)).order_by(keys.number))
+        found = [row.id for row in rows]
+        if named in found or await self._rows(select(audit_turns.c.number).where(audit_turns.c.key == named).limit(1)):
+            return [named]
+        if not found:
+            raise UnknownName
+        return found
 
     def _query(self, wanted: Filter) -> Select[Any]:
         return select(*_COLUMNS).where(*_plain(wanted), *self._indexed(wanted))
@@ -184,9 +207,18 @@ class EventFilter:
     since: int | None = None
     until: int | None = None
     kind: str | None = None
+    id: str | None = None
+    """Of a record; what was done has two of one id."""
     by: str | None = None
+    role: str | None = None
+    address: str | None = None
     action: str | None = None
     target: str | None = None
+    people: Sequence[str] | None = None
+    """Ids of people, to whom something was done, or who were made an alias."""
+    outcome: str | None = None
+    """Of what an admin did: ``ok``, ``failed``, ``denied``; or `UNFINISHED`: how it ended is not on record."""
+    status: int | None = None
 
 
 _COLUMNS = [column for column in audit_turns.columns if column.name != "terms"]
@@ -196,16 +228,15 @@ def _plain(wanted: Filter) -> list[ColumnElement[bool]]:
     """Return the conditions on single columns."""
     turns = audit_turns.c
     found: list[ColumnElement[bool]] = []
-    for name in ("key", "model", "risk", "mark"):
+    for name in ("model", "risk", "mark"):
         value = getattr(wanted, name)
         if value is not None:
             found.append(turns[name] == value)
-    if wanted.since is not None:
-        found.append(turns.accepted_at >= wanted.since)
-    if wanted.until is not None:
-        found.append(turns.accepted_at < wanted.until)
+    found += _within(turns.accepted_at, wanted.since, wanted.until)
     if wanted.people is not None:
         found.append(turns.person.in_(wanted.people) if wanted.people else false())
+    if wanted.keys is not None:
+        found.append(turns.key.in_(wanted.keys))
     if wanted.user is not None:
         found.append(turns.user == rows.user(wanted.user))
     if wanted.verdict is not None:
@@ -216,6 +247,35 @@ def _plain(wanted: Filter) -> list[ColumnElement[bool]]:
     if wanted.kept is not None:
         found.append(turns[f"{wanted.kept}_text"].is_not(None))
     return found
+
+
+def _of_events(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of events."""
+    events = audit_events.c
+    found: list[ColumnElement[bool]] = []
+    for name in ("kind", "id", "by", "role", "address", "action", "target", "status"):
+        value = getattr(wanted, name)
+        if value is not None:
+            found.append(events[name] == value)
+    found += _within(events.at, wanted.since, wanted.until)
+    if wanted.people is not None:
+        found.append(or_(events.target.in_(wanted.people), events.alias.in_(wanted.people)))
+    if wanted.outcome is not None:
+        found.append(_endless() if wanted.outcome == UNFINISHED else events.outcome == wanted.outcome)
+    return found
+
+
+def _within(moment: ColumnElement[int], since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    begins = [moment >= since] if since is not None else []
+    return [*begins, moment < until] if until is not None else begins
+
+
+def _endless() -> ColumnElement[bool]:
+    """Return the condition of what was begun and has no end on record: its process was killed, or works on it now."""
+    events, other = audit_events.c, audit_events.alias()
+    ended = exists().where(other.c.id == events.id, other.c.number != events.number)
+    begun = (events.kind != "applied") & events.id.is_not(None) & events.outcome.is_(None)
+    return begun & ~ended
 
 
 def _behind(query: Select[Any], after: Place | None) -> Select[Any]:

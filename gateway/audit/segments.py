@@ -11,7 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.audit.chain import GENESIS, frames, link
+from gateway.audit.entries import Segment, decode
 
 SUFFIX = ".seg"
 HEAD = "head"
@@ -73,6 +76,17 @@ def segments(directory: Path) -> list[int]:
     """Return the first numbers of a writer's segments, in order."""
     stems = (path.name.removesuffix(SUFFIX) for path in directory.glob(f"*{SUFFIX}"))
     return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+
+def began(directory: Path, first: int) -> float:
+    """Return when the segment of record *first* was begun, Unix time; one that cannot be read is never old."""
+    for _, _, body in frames(segment(directory, first)):
+        try:
+            record = decode(body)
+        except msgspec.DecodeError:
+            break
+        return record.at / 1000 if isinstance(record, Segment) else float("inf")
+    return float("inf")
 
 
 def read(directory: Path, after: Cursor = Cursor()) -> Iterator[Row]:  # noqa: B008 - it is frozen

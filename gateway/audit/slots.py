@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.audit.errors import AuditUnavailable
@@ -69,13 +68,6 @@ def take(root: Path, kind: str) -> Slot:
             k += 1
     except OSError as error:
         raise AuditUnavailable(str(error)) from error
-
-
-def free(root: Path) -> Iterator[Slot]:
-    """Yield each slot of this machine that nobody holds; the caller has to release it."""
-    for directory in sorted(root.glob(f"{node(root)}-*")):
-        with contextlib.suppress(BlockingIOError):
-            yield Slot(directory)
 
 
 def _locked(directory: Path) -> int:

@@ -81,8 +81,17 @@ audit_events = Table(
     Column("action", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("details", Document),
+    Column("id", Text),  # of the record; joins the one before something is done with the one that says how it ended
+    Column("role", Text),
+    Column("address", Text),
+    Column("outcome", Text),
+    Column("status", Integer),
+    Column("alias", Text),
 )
-"""What admins did (kind ``admin``), and what changed a person's standing other than words (``person``)."""
+"""What admins did (kind ``admin``), what is to be done about a person (``person``), and what came of it (``applied``).
+
+Null: not known, or nothing.
+"""
 
 audit_terms = table("audit_terms", column("rowid"), column("terms"))
 PARTS = 4

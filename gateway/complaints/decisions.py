@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Table, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.complaints import labels
-from gateway.complaints.labels import HARMFUL, HARMLESS, FindTurn, Part, find_nothing
+from gateway.complaints.labels import HARMFUL, HARMLESS, FindTurn, Part
 from gateway.complaints.published import ANSWERED, OPEN, REJECTED, UPHELD, Case
 from gateway.complaints.store import Cases, Decided
 from gateway.complaints.tables import appeals, complaints
@@ -20,8 +20,8 @@ UPHOLD_SECONDS = 20.0
 CLAIM_SECONDS = 60
 """For which an appeal is one admin's, while a standing is being restored; longer than that may take."""
 
-Uphold = Callable[[str, str, str], Awaitable[object]]
-"""Restores standing and level of a person: person, reason, admin's name."""
+Uphold = Callable[[str, str, str, str], Awaitable[object]]
+"""Restores standing and level of a person, once for each appeal: person, reason, admin's name, the appeal's id."""
 
 
 def _ignore() -> None:
@@ -54,7 +54,7 @@ class Decisions:
 
     engine: AsyncEngine
     uphold_person: Uphold
-    find_turn: FindTurn = find_nothing
+    find_turn: FindTurn
     changed: Callable[[], None] = _ignore
     clock: Callable[[], float] = time.time
 
@@ -62,14 +62,15 @@ class Decisions:
         """Grant an appeal: the person's standing is restored, then the decision is stored; return its row.
 
         Raises `UnknownCase`, `Decided`, and whatever keeps the standing from being restored: then the appeal is open.
-        Where the process is killed between the two the appeal stays open, too, and can be granted again.
+        Where the process is killed between the two the appeal stays open, too, and can be granted again: what was
+        restored is not restored twice.
         """
         row = await Cases(self.engine, "appeals").row(case_id)
         sha256 = await self._sha256(row, "words")  # now: what fails must not do so behind a standing that is restored
         await self._claim(case_id)
         try:
             async with asyncio.timeout(UPHOLD_SECONDS):
-                await self.uphold_person(row["person"], reason, by)
+                await self.uphold_person(row["person"], reason, by, case_id)
         except BaseException as error:
             await self._release(case_id)
             if isinstance(error, TimeoutError):

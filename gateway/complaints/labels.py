@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway.audit.tables import audit_turns
 from gateway.complaints.tables import labels
 
 PART = 1_000
@@ -32,10 +33,19 @@ FindTurn = Callable[[str], Awaitable[Turn | None]]
 """Finds a turn by its content id."""
 
 
-async def find_nothing(content_id: str) -> Turn | None:
-    """Find no turn: where there is no index of the log."""
-    del content_id
-    return None
+def finding(engine: AsyncEngine) -> FindTurn:
+    """Return what finds a turn in the index of the audit log."""
+
+    async def find(content_id: str) -> Turn | None:
+        turns = audit_turns.c
+        query = select(turns.writer, turns.seq, turns.words_sha256, turns.answer_sha256).where(turns.id == content_id)
+        async with engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return Turn(({"writer": row.writer, "seq": row.seq},), row.words_sha256 or "", row.answer_sha256 or "")
+
+    return find
 
 
 async def add(connection: AsyncConnection, label: Mapping[str, Any]) -> None:

@@ -89,7 +89,10 @@ class Member:
 
     def start(self) -> None:
         """Have it run; a drain that is under way is called off."""
-        self._order(Goal.RUN, again=self.replica.deployment is not self.deployment)
+        again = self.replica.deployment is not self.deployment
+        if not again:
+            self._call("")
+        self._order(Goal.RUN, again=again)
 
     def stop(self) -> None:
         """Have it gone now, whatever it is doing: running answers break off."""

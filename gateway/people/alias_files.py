@@ -3,6 +3,8 @@
 import asyncio
 import csv
 import io
+import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +17,8 @@ from gateway.people.fields import User
 from keywords.cells import unguarded
 
 COLUMNS = ("tenant", "alias", "user")
+HEADER_WORDS = frozenset({*COLUMNS, "tenant_id", "alias_id", "user_id", "userid", "person", "person_id", "username"})
+"""In a first row, these are names of columns and no people: entered, they would be aliases of each other."""
 MOST_BYTES = 16 * 1024 * 1024
 MOST_ROWS = 50_000
 SHOWN = 1_000
@@ -50,9 +54,9 @@ async def take_in(aliases: Aliases, data: bytes, reason: str, by: str) -> dict[s
         if one.became is Became.REFUSED:
             faults.append(Fault(line, one.field, one.reason))
     faults.sort()
-    counts = {str(kind): sum(one.became is kind for one in entered) for kind in Became}
+    counts = Counter(one.became for one in entered)
     return {
-        **counts,
+        **{str(kind): counts[kind] for kind in Became},
         "refused": len({fault.line for fault in faults}),
         "errors": [fault._asdict() for fault in faults[:SHOWN]],
     }
@@ -68,10 +72,12 @@ def read(data: bytes) -> tuple[list[tuple[int, Row]], list[Fault]]:
         raise MeasureRefused("body", f"is not UTF-8: byte {error.start}", conflict=False) from None
     rows: list[tuple[int, Row]] = []
     faults: list[Fault] = []
+    begun = False
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for cells in reader:
-            if not any(cells) or (not rows and not faults and tuple(map(str.strip, cells)) == COLUMNS):
+            first, begun = not begun and any(cells), begun or any(cells)
+            if not any(cells) or (first and _is_header(reader.line_num, cells)):
                 continue
             if len(rows) + len(faults) >= MOST_ROWS:
                 raise MeasureRefused("body", f"has more than {MOST_ROWS} rows", conflict=False)
@@ -83,6 +89,20 @@ def read(data: bytes) -> tuple[list[tuple[int, Row]], list[Fault]]:
     except csv.Error as error:
         raise MeasureRefused("body", f"line {reader.line_num}: {error}", conflict=False) from None
     return rows, faults
+
+
+def _is_header(line: int, cells: list[str]) -> bool:
+    """Return whether the first row names the columns. Raises `MeasureRefused` where it names others."""
+    names = tuple(cell.strip().casefold() for cell in re.split("[,;\t|]", ",".join(cells)))
+    if names == COLUMNS and len(cells) == len(COLUMNS):
+        return True
+    if not HEADER_WORDS.isdisjoint(names):
+        expected = ",".join(COLUMNS)
+        text = f"line {line}: its columns are `{','.join(cells)[:200]}`; expected is `{expected}`, with commas between"
+        raise MeasureRefused(
+            "body", f"{text} (a first row that only looks like names needs that line before it)", conflict=False
+        )
+    return False
 
 
 def _row(line: int, cells: list[str]) -> Row | list[Fault]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person
 from gateway.audit.sinks import Heard
 from gateway.audit.slots import node
-from gateway.people.rebuild import MEASURES, Event
+from gateway.people.replay import MEASURES, Event
 from gateway.people.standing import PENDING
 from gateway.people.tables import people_events
 from gateway.state.inserting import insert_new
@@ -32,6 +32,8 @@ class Counted:
         for _, _, record in heard:
             if isinstance(record, Finished | Applied) and record.strike is not None:
                 strike = record.strike
+                if isinstance(record, Applied) and strike.event == PENDING:
+                    continue  # its moment is that of its begin, also where it was asked for again
                 values = {"at": strike.at, "seq": strike.seq, "ended": strike.event != PENDING or strike.seq > 0}
                 await connection.execute(update(people_events).where(people_events.c.id == record.id).values(values))
 
@@ -65,11 +67,11 @@ class Elsewhere:
         """Return a person's events elsewhere; a clean utterance without an end did not count."""
         events = people_events.c
         counted = (events.kind != "clean") | events.ended
-        columns = (events.kind, events.at, events.seq, events.utterance, events.until)
+        columns = (events.kind, events.at, events.seq, events.utterance, events.until, events.id)
         query = select(*columns).where(events.person == person, ~self._ours, counted)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [Event(person, kind, at, seq, words, until, settled=True) for kind, at, seq, words, until in rows]
+        return [Event(person, *row, settled=True) for row in rows]
 
 
 def others_of(engine: AsyncEngine, root: Path) -> Elsewhere | None:

@@ -1,11 +1,21 @@
 """Why something cannot be done about a person."""
 
+from collections.abc import Sequence
+
 
 class UnknownPerson(Exception):
-    """Nobody is known by this id."""
+    """Nobody is known by this id, or by this name."""
 
     def __init__(self, person: str) -> None:
         super().__init__(f"There is nobody with the id `{person[:64]}`; a lookup by tenant and name tells an id.")
+
+
+class UnknownName(UnknownPerson):
+    """Nobody of the tenant has spoken by this name; *elsewhere* are tenants of which somebody has."""
+
+    def __init__(self, tenant: str, user: str, elsewhere: Sequence[str]) -> None:
+        known = f"; of the tenant {', '.join(f'`{one}`' for one in elsewhere)} somebody is" if elsewhere else ""
+        Exception.__init__(self, f"Nobody of the tenant `{tenant}` is known as `{user[:64]}`{known}.")
 
 
 class MeasureRefused(Exception):

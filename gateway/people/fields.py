@@ -9,8 +9,8 @@ from pydantic_core import PydanticCustomError
 from gateway.key_fields import LATEST, Name
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.errors import MeasureRefused
-from gateway.people.journal import LONGEST_REASON
 from gateway.people.roster import Condition, Wanted
+from gateway.reasons import Reason, storable
 from policies.strikes import DAY_MS, UNTIL_LIFTED
 
 NOBODY = frozenset({"", "unknown"})
@@ -19,25 +19,12 @@ LONGEST_USER = 512
 MOST_HOURS = 24 * 3_650
 
 
-def _says_something(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("blank", "must not be blank: say why, for those who read the log")
-    return text
-
-
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("nul", "must not have a NUL character")
-    return text
-
-
 def _somebody(name: str) -> str:
     if name in NOBODY:
         raise PydanticCustomError("nobody", "names nobody")
     return name
 
 
-Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(_says_something), AfterValidator(_storable)]
 User = Annotated[str, Field(max_length=LONGEST_USER), AfterValidator(_somebody)]
 Hours = Annotated[float, Field(gt=0, le=MOST_HOURS)]
 Until = Annotated[int, Field(ge=0, le=LATEST - DAY_MS // 1_000, description="Unix time.")]
@@ -103,7 +90,7 @@ class Which(BaseModel):
         Annotated[
             str,
             Field(min_length=1, max_length=LONGEST_USER, description="Part of the name."),
-            AfterValidator(_storable),
+            AfterValidator(storable),
         ]
         | None
     ) = None

@@ -9,11 +9,14 @@ from gateway.audit.errors import AuditUnavailable
 from gateway.audit.log import Chain
 from gateway.audit.record import new_id
 from gateway.people.errors import MeasureRefused
+from gateway.reasons import LONGEST_REASON, says_something
+from policies.strikes import IN_A_ROW, SUSPENDED_DAY, SUSPENDED_ROW, State
 
 log = logging.getLogger(__name__)
 
-LONGEST_REASON = 2_000
-"""Characters; the shapes of `gateway.people.fields` have the same bound."""
+
+FOUND = "suspended"
+"""Kind of the record of a suspension by the rule that no turn has on record."""
 
 
 class Journal:
@@ -41,13 +44,23 @@ class Journal:
             log.warning("that %d measures are carried out cannot be put on record: %s", len(ends), error)
 
 
+def suspension(person: str, state: State) -> Person:
+    """Return the record of a suspension that only a replay of the log has found.
+
+    Its moment is that of the violation that suspended, and its id the same whenever it is found.
+    """
+    event = SUSPENDED_ROW if state.why == IN_A_ROW else SUSPENDED_DAY
+    strike = Strike(at=state.last, event=event, after=state)
+    return Person(at=now_ms(), id=f"{person}-{state.last}", person=person, kind=FOUND, until=state.until, strike=strike)
+
+
 def measure(kind: str, person: str, reason: str, by: str, **more: Any) -> Person:
     """Return the record of what is about to be done to a person now. Raises `MeasureRefused` naming ``reason``."""
-    if not reason.strip() or len(reason) > LONGEST_REASON or "\0" in reason:
+    if not says_something(reason) or len(reason) > LONGEST_REASON or "\0" in reason:
         text = f"must say why, in at most {LONGEST_REASON} characters, for those who read the log"
         raise MeasureRefused("reason", text, conflict=False)
     at = now_ms()
-    return Person(at=at, id=new_id(), person=person, kind=kind, reason=reason, by=by, strike=Strike(at), **more)
+    return Person(at=at, person=person, kind=kind, reason=reason, by=by, strike=Strike(at), **{"id": new_id(), **more})
 
 
 def now_ms() -> int:

@@ -1,14 +1,15 @@
 """Standings in Redis: one script, atomic and on the server's clock; the same for all workers and nodes."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from policies.strikes import GOOD, Rule, State
+from policies.strikes import GOOD, Rule, Seen, State
 
 CHANNEL = "gw:standings"
 """Where every change is announced: ``person row|today|day|until|level|last|why|at|seq``."""
@@ -56,6 +57,29 @@ def unpacked(packed: bytes) -> Stamped:
     return Stamped(State(*numbers), seq)
 
 
+def _packed(stamped: Stamped) -> str:
+    """Return a standing as the script writes it."""
+    return "|".join(str(number) for number in (*msgspec.structs.astuple(stamped.state), stamped.seq))
+
+
+def _words(person: str, utterance: str) -> str:
+    """Return the key of the mark that an utterance leaves."""
+    return f"{_SLOT}:u:{person}:{utterance}"
+
+
+def _mark(seen: Seen) -> str:
+    return f"{seen.first}|{seen.last}|{int(seen.violation)}"
+
+
+def _operation(appeal: str) -> str:
+    """Return the key under which stands what an appeal that was upheld did."""
+    return f"{_SLOT}:o:{appeal}"
+
+
+def _done(change: Change) -> str:
+    return f"{change.seq} {change.at} {_packed(change.before)} {_packed(change.after)}"
+
+
 class Ledger:
     """The standings of all people. Every call is one round trip; raises `RedisError` where that fails."""
 
@@ -64,19 +88,28 @@ class Ledger:
         self.rule = rule
         self._script = redis.register_script(SCRIPT)
 
+    @property
+    def seen_ms(self) -> int:
+        """For how long an utterance is known: twice the time in which the same words are one, by any clock."""
+        return 2 * max(self.rule.same_ms, 1_000)
+
     async def count(self, person: str, utterance: str, *, violation: bool, at: int | None = None) -> Change:
         """Count an utterance; see `policies.strikes.Record.count`. *at* replaces the server's clock.
 
         Raises `Incomplete`.
         """
-        return await self._run("count", person, utterance, "1" if violation else "0", at)
+        return await self._run("count", person, _words(person, utterance), "1" if violation else "0", at)
 
-    async def lift(self, person: str, *, upheld: bool = False, at: int | None = None, seq: int | None = None) -> Change:
-        """End a suspension; *upheld*: it was a mistake, and its level goes back, too.
+    async def lift(self, person: str, at: int | None = None, seq: int | None = None) -> Change:
+        """End a suspension. Raises as `suspend`."""
+        return await self._run("lift", person, at=at, expected=seq)
 
-        Raises `Incomplete`, and `Changed` where the last change is not number *seq* any more.
+    async def uphold(self, person: str, appeal: str, at: int | None = None, seq: int | None = None) -> Change:
+        """End a suspension that was a mistake: its level goes back, too.
+
+        Once for each *appeal*: again it changes nothing, and returns what was done then. Raises as `suspend`.
         """
-        return await self._run("uphold" if upheld else "lift", person, at=at, expected=seq)
+        return await self._run("uphold", person, key=_operation(appeal), at=at, expected=seq)
 
     async def suspend(self, person: str, until: int, at: int | None = None, seq: int | None = None) -> Change:
         """Suspend by hand, *until* then (Unix ms, or `UNTIL_LIFTED`).
@@ -89,12 +122,24 @@ class Ledger:
         """Return a person's standing. Raises `Incomplete`."""
         return (await self._run("look", person)).after
 
-    async def set(self, person: str, state: State, seq: int | None = None) -> Change:
-        """Put a standing that was rebuilt in place of what is there.
+    async def set(
+        self,
+        person: str,
+        state: State,
+        seq: int | None = None,
+        *,
+        seen: Mapping[str, Seen] = MappingProxyType({}),
+        upheld: Mapping[str, Change] = MappingProxyType({}),
+    ) -> Change:
+        """Put a standing that was rebuilt in place of what is there, with what its repeats are known by.
 
-        Raises `Changed` where the last change is not number *seq* any more.
+        *seen*: utterances of the last `seen_ms`; *upheld*: what each appeal did. Raises `Changed` where the last change
+        is not number *seq* any more.
         """
-        return await self._run("set", person, argument=msgspec.json.encode(state).decode(), expected=seq)
+        marks = [(_words(person, words), _mark(one), self.seen_ms) for words, one in seen.items()]
+        marks += [(_operation(appeal), _done(one), KEPT_SECONDS * 1_000) for appeal, one in upheld.items()]
+        argument = msgspec.json.encode(state).decode()
+        return await self._run("set", person, argument=argument, expected=seq, marks=marks)
 
     async def complete(self) -> bool:
         """Return whether all standings are there."""
@@ -125,6 +170,19 @@ class Ledger:
         found: dict[bytes, bytes] = await cast("Awaitable[Any]", self.redis.hgetall(NOTABLE))
         return {person.decode(): unpacked(packed) for person, packed in found.items()}
 
+    async def noted(self, people: Sequence[str]) -> dict[str, Stamped]:
+        """Return who of *people* has violations in a row or is suspended: one command, however many they are.
+
+        Raises `Incomplete`.
+        """
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.exists(EPOCH)
+            pipeline.hmget(NOTABLE, list(people))
+            complete, rows = await pipeline.execute()
+        if not complete:
+            raise Incomplete
+        return {person: unpacked(row) for person, row in zip(people, rows, strict=True) if row is not None}
+
     async def among(self, people: Sequence[str]) -> dict[str, Stamped]:
         """Return the standing of each of *people*. Raises `Incomplete`."""
         async with self.redis.pipeline(transaction=False) as pipeline:
@@ -144,17 +202,26 @@ class Ledger:
         self,
         what: str,
         person: str,
-        utterance: str = "",
+        key: str = "",
         argument: str = "",
         at: int | None = None,
         expected: int | None = None,
+        marks: Sequence[tuple[str, str, int]] = (),
     ) -> Change:
         rule = self.rule
-        keys = [f"{_SLOT}:p:{person}", f"{_SLOT}:u:{person}:{utterance}", NOTABLE, SEQUENCE, EPOCH]
-        given = [what, person, "" if at is None else at, argument, "" if expected is None else expected]
+        keys = [
+            f"{_SLOT}:p:{person}",
+            key or f"{_SLOT}:none",
+            NOTABLE,
+            SEQUENCE,
+            EPOCH,
+            *(name for name, _, _ in marks),
+        ]
+        given: list[Any] = [what, person, "" if at is None else at, argument, "" if expected is None else expected]
         given += [rule.consecutive, rule.daily, ",".join(map(str, rule.suspensions_ms)), rule.decay_ms]
-        given += [rule.same_ms, rule.same_most_ms]
-        found: list[Any] = await self._script(keys, [*given, rule.utc_offset_ms, CHANNEL, KEPT_SECONDS])
+        given += [rule.same_ms, self.seen_ms, rule.same_most_ms, rule.utc_offset_ms, CHANNEL, KEPT_SECONDS]
+        given += [part for _, value, milliseconds in marks for part in (value, milliseconds)]
+        found: list[Any] = await self._script(keys, given)
         if found[0] == _NO_EPOCH:
             raise Incomplete
         if found[0] == _CHANGED:

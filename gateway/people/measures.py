@@ -12,20 +12,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit.entries import Person, Strike
 from gateway.audit.log import Chain
+from gateway.audit.record import new_id
 from gateway.people import register
 from gateway.people.directory import is_id, person_id
-from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
+from gateway.people.errors import MeasureRefused, StandingsAway, UnknownName, UnknownPerson
 from gateway.people.journal import Journal, measure, now_ms
 from gateway.people.ledger import Change, Changed, Incomplete, Ledger
-from gateway.people.seen import Sight, remember
+from gateway.people.seen import Sight, kept, remember
 from gateway.people.standing import COUNT_SECONDS, PENDING
 from gateway.people.tables import people, people_changes
 from gateway.state.sql import alone
-from policies.strikes import UNTIL_LIFTED, State
+from policies.strikes import UNTIL_LIFTED, State, day_of
 
 log = logging.getLogger(__name__)
 
 NO_STRIKES = "strikes are switched off (`strikes.enabled`), and with them suspensions; a ban holds all the same"
+NOTHING_TO_LIFT = "is not suspended, and has no violations in a row or today"
+MOST_TENANTS = 5
+"""Tenants that are named where somebody of theirs goes by a name that was not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,15 @@ class People:
         return await self._strike("suspend", person, reason, by, until_ms)
 
     async def lift(self, person: str, reason: str, by: str) -> Done:
-        """End a suspension; row and day begin again, the level stays."""
+        """End a suspension; row and day begin again, the level stays. Refused of whoever has none of the three."""
         return await self._strike("lift", person, reason, by)
 
-    async def uphold(self, person: str, reason: str, by: str) -> Done:
-        """Take back a suspension that was a mistake: a lift, and its level goes back, too."""
-        return await self._strike("uphold", person, reason, by)
+    async def uphold(self, person: str, reason: str, by: str, appeal: str) -> Done:
+        """Take back a suspension that was a mistake: a lift, and its level goes back, too.
+
+        Once for each *appeal* (its id): whoever decides it again, after a kill, gets what was done then.
+        """
+        return await self._strike("uphold", person, reason, by, appeal=appeal)
 
     async def ban(self, person: str, until: int | None, reason: str, by: str) -> Done:
         """Ban a person *until* then (Unix seconds; None: until somebody ends it), in place of a ban that holds."""
@@ -98,6 +105,16 @@ class People:
         async with self.engine.begin() as connection:
             await remember(connection, {found: Sight(tenant, user)})
         return found
+
+    async def find(self, tenant: str, user: str) -> str:
+        """Return the id of whom a *tenant*'s clients call *user*. Raises `UnknownName` and `StandingsAway`."""
+        try:
+            return await self.main(person_id(tenant, user))
+        except UnknownPerson:
+            query = select(people.c.tenant).where(people.c.name == kept(user), people.c.tenant != tenant)
+            async with self.engine.connect() as connection:
+                found = await connection.execute(query.order_by(people.c.tenant).limit(MOST_TENANTS))
+                raise UnknownName(tenant, user, list(found.scalars())) from None
 
     async def main(self, person: str) -> str:
         """Return the id of the person that an id means. Raises `UnknownPerson` and `StandingsAway`.
@@ -124,11 +141,26 @@ class People:
         except (RedisError, OSError, Incomplete) as error:  # TimeoutError is an OSError
             raise StandingsAway from error
 
-    async def _strike(self, kind: str, person: str, reason: str, by: str, until_ms: int = 0) -> Done:
+    async def _in_good_standing(self, person: str) -> bool:
+        """Return whether there is nothing to lift; where that cannot be told now there may be."""
+        try:
+            async with asyncio.timeout(COUNT_SECONDS):
+                state = (await self.ledger.look(person)).state
+        except (RedisError, OSError, Incomplete):  # TimeoutError is an OSError
+            return False
+        now = now_ms()
+        today = state.today and state.day == day_of(now, self.ledger.rule)
+        return not (state.suspended(now) or state.row or today)
+
+    async def _strike(  # noqa: PLR0913 - what the record of it has
+        self, kind: str, person: str, reason: str, by: str, until_ms: int = 0, *, appeal: str = ""
+    ) -> Done:
         """Put on record what changes a standing, do it, and put on record what came of it."""
         if not self.counted:
             raise MeasureRefused("id", NO_STRIKES)
-        one = measure(kind, await self.main(person), reason, by, until=until_ms)
+        one = measure(kind, await self.main(person), reason, by, until=until_ms, id=appeal or new_id())
+        if kind == "lift" and await self._in_good_standing(one.person):
+            raise MeasureRefused("id", f"the person `{one.person}` {NOTHING_TO_LIFT}")
         await self.journal.begin(one)
         change = await self._applied(one)
         if change is None:
@@ -150,7 +182,9 @@ class People:
                     with suppress(Changed):
                         if one.kind == "suspend":
                             return await self.ledger.suspend(one.person, one.until, seq=seq)
-                        return await self.ledger.lift(one.person, upheld=one.kind == "uphold", seq=seq)
+                        if one.kind == "uphold":
+                            return await self.ledger.uphold(one.person, one.id, seq=seq)
+                        return await self.ledger.lift(one.person, seq=seq)
         except (RedisError, OSError, Incomplete) as error:
             log.warning("%s of %s is on record and is done later: %r", one.kind, one.person, error)
             return None

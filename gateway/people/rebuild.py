@@ -19,19 +19,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.audit.chain import GENESIS
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person, decode
+from gateway.audit.errors import AuditUnavailable
 from gateway.audit.follower import behind
 from gateway.audit.heads import writers
 from gateway.audit.retention import start
 from gateway.audit.segments import Broken, Cursor, Head, read, settled
+from gateway.people.journal import Journal, suspension
 from gateway.people.ledger import Changed, Incomplete, Ledger
+from gateway.people.replay import MEASURES, UNDERWAY_LOOKS, Event, replayed
 from gateway.people.standing import PENDING
-from policies.strikes import Record, Rule, State
+from policies.strikes import BY_HAND
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-UNDERWAY_LOOKS = 5
-"""Looks at the log after which what was to be counted, and has no end, is taken for killed."""
 LONGEST_LOOKS = 7_200
 """Looks, and seconds, after which no end of a clean turn is awaited any more."""
 TRIES = UNDERWAY_LOOKS + 3
@@ -40,43 +41,7 @@ LATE_LOOKS = 5
 """Looks for what another gateway counted to reach the database; its index is a second behind."""
 REBUILDING_SECONDS = 60
 """For one of several gateways to rebuild all standings."""
-MEASURES = frozenset({"suspend", "lift", "uphold"})
-"""What changes a standing of the things that are done about people; the others stand in SQL."""
 _COUNTED = (b'"counts":', b'"strike":', b'"t":"person"')
-
-
-@dataclass(slots=True)
-class Event:
-    """Something that counts: an utterance, or what an admin did (*kind*: ``lift``, ``uphold``, ``suspend``)."""
-
-    person: str
-    kind: str
-    at: int
-    seq: int = 0
-    utterance: str = ""
-    until: int = 0
-    looks: int = 0
-    """How often it was looked at without an end."""
-    settled: bool = False
-    """Whether it was counted, or seen to by a rebuild."""
-
-    @property
-    def killed(self) -> bool:
-        """Whether it counts and will have no end; a clean utterance without one does not count."""
-        return self.kind != "clean" and self.looks > UNDERWAY_LOOKS
-
-
-def standing(events: list[Event], rule: Rule) -> State:
-    """Return what *events* of one person give, in the order of moment and number."""
-    record = Record(rule)
-    for event in sorted(events, key=lambda one: (one.at, one.seq)):
-        if event.kind == "suspend":
-            record.suspend(event.at, event.until)
-        elif event.kind in {"lift", "uphold"}:
-            (record.lift if event.kind == "lift" else record.uphold)(event.at)
-        else:
-            record.count(event.utterance, event.at, violation=event.kind == "violation")
-    return record.state
 
 
 @dataclass
@@ -86,6 +51,8 @@ class Events:
     root: Path
     people: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     _open: dict[str, Event] = field(default_factory=dict)
+    _measures: dict[str, Event] = field(default_factory=dict)
+    """What admins did, by id: what is asked for again after a kill is on record twice, and is one."""
     _cursors: dict[Path, Cursor] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -149,10 +116,13 @@ class Events:
 
     def _measure(self, one: Person) -> None:
         strike = one.strike
-        event = Event(one.person, one.kind, strike.at, strike.seq, until=one.until, settled=not one.id)
-        self.people[one.person].append(event)
+        event = self._measures.get(one.id)
+        if event is None:
+            event = Event(one.person, one.kind, strike.at, strike.seq, until=one.until, id=one.id, settled=not one.id)
+            self.people[one.person].append(event)
         if one.id:
-            self._open[one.id] = event
+            event.looks = 0
+            self._open[one.id] = self._measures[one.id] = event
 
     def _end(self, end: Finished | Applied) -> None:
         event = self._open.pop(end.id, None)
@@ -161,7 +131,7 @@ class Events:
         if event.kind == "clean":
             self.people[event.person].append(event)
         counted = end.strike.event != PENDING
-        if counted or not event.settled:  # else the replay that settled it has its own moment
+        if counted or not (event.settled or event.id):  # else the replay, or the record of a measure, has its moment
             event.at, event.seq = end.strike.at, end.strike.seq
         event.settled = event.settled or counted
 
@@ -179,13 +149,17 @@ class Others(Protocol):
 class Rebuilder:
     """Sees to it that the standings in Redis are those of the log; runs in the control process.
 
-    *others*: what other gateways on the same state server have in their logs; None: there are none.
+    *others*: what other gateways on the same state server have in their logs; None: there are none. *journal*: puts on
+    record who is found to be suspended, so that it is told of; None: nobody is told.
     """
 
-    def __init__(self, ledger: Ledger, root: Path, others: Others | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, root: Path, others: Others | None = None, journal: Journal | None = None
+    ) -> None:
         self.ledger = ledger
         self.events = Events(root)
         self.others = others
+        self.journal = journal
         self._epoch: str | None = None
         """The life of the state server that this log was compared with."""
         self._sequence = 0
@@ -198,7 +172,7 @@ class Rebuilder:
         while True:
             try:
                 await self.step()
-            except (RedisError, OSError, Incomplete, SQLAlchemyError) as error:
+            except (RedisError, OSError, Incomplete, SQLAlchemyError, AuditUnavailable) as error:
                 log.warning("standings cannot be rebuilt now: %r", error)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -255,12 +229,17 @@ class Rebuilder:
             found = {person: await self.ledger.look(person) for person in left}
             await asyncio.to_thread(self.events.read)
             for person in left - self.events.underway():
-                same = found[person].state == standing(await self._events(person), self.ledger.rule)
+                same = found[person].state == replayed(await self._events(person), self.ledger.rule).state
                 if same or await self._caught_up(person, found[person].seq):
                     left.discard(person)
             if not left:
                 break
         return len(everybody) - len(left), len(left)
+
+    async def unknown(self) -> int:
+        """Return how many people of note there are of whom no log says anything: their standing stays as it is."""
+        known = {*self.events.people, *(await self.others.people() if self.others is not None else ())}
+        return len((await self.ledger.notable()).keys() - known)
 
     async def _events(self, person: str) -> list[Event]:
         """Return all that counts of a person, wherever they said it."""
@@ -293,5 +272,9 @@ class Rebuilder:
         return False
 
     async def _set(self, person: str, events: list[Event], seq: int | None) -> None:
-        await self.ledger.set(person, standing(events, self.ledger.rule), seq)
+        found, now = replayed(events, self.ledger.rule), time.time_ns() // 1_000_000
+        if self.journal is not None and found.state.suspended(now) and found.state.why != BY_HAND:
+            await self.journal.begin(suspension(person, found.state))
+        seen = {words: one for words, one in found.seen.items() if one.last > now - self.ledger.seen_ms}
+        await self.ledger.set(person, found.state, seq, seen=seen, upheld=found.upheld)
         self.events.settle(person)

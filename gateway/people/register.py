@@ -4,6 +4,7 @@ What is read and changed here belongs to one transaction of the caller's, which 
 so there is at most one ban of a person, and never an alias of an alias.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from gateway.people.tables import people_aliases, people_bans, people_changes, p
 
 TABLES: dict[str, Table] = {"ban": people_bans, "exempt": people_exemptions}
 """Where a measure of this kind stands."""
+AT_ONCE = 2_000
+"""Aliases that are read in one go: of all of them at once the event loop would hear nothing else."""
 REPLACED = "replaced by a newer one"
 
 
@@ -34,10 +37,12 @@ class Register:
         """Return the workers' copy: `gateway.people.directory.Published`."""
         now = int(time.time())
         async with self.engine.connect() as connection:
-            aliases = (await connection.execute(select(people_aliases.c.alias, people_aliases.c.person))).all()
+            aliases: dict[str, str] = {}
+            query = select(people_aliases.c.alias, people_aliases.c.person)
+            async for part in (await connection.stream(query)).partitions(AT_ONCE):
+                aliases.update((row.alias, row.person) for row in part)
             found = {kind: await _untils(connection, table, now) for kind, table in TABLES.items()}
-        pairs = packed({row.alias: row.person for row in aliases})
-        return {"aliases": pairs, "bans": found["ban"], "exempt": found["exempt"]}
+        return {"aliases": await asyncio.to_thread(packed, aliases), "bans": found["ban"], "exempt": found["exempt"]}
 
 
 async def _untils(connection: AsyncConnection, table: Table, now: int) -> dict[str, dict[str, int]]:
@@ -62,6 +67,13 @@ async def main_of(connection: AsyncConnection, person: str) -> str:
     query = select(people_aliases.c.person).where(people_aliases.c.alias == person)
     found: str | None = (await connection.execute(query)).scalar()
     return found or person
+
+
+async def ids_of(connection: AsyncConnection, person: str) -> list[str]:
+    """Return a person's id and those that stand for it."""
+    aliases = people_aliases.c
+    query = select(aliases.alias).where(aliases.person == person).order_by(aliases.alias)
+    return [person, *(await connection.execute(query)).scalars()]
 
 
 async def place(  # noqa: PLR0913, PLR0917 - a row of the table

@@ -18,16 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.people import register
 from gateway.people.errors import StandingsAway
 from gateway.people.ledger import Incomplete, Ledger, Stamped
+from gateway.people.past import WHY, Past
 from gateway.people.standing import COUNT_SECONDS
 from gateway.people.tables import people, people_aliases
 from keywords.cells import guarded
-from policies.strikes import BY_HAND, IN_A_DAY, IN_A_ROW, UNTIL_LIFTED, Rule, State, day_of
+from policies.strikes import UNTIL_LIFTED, Rule, State, day_of
 
 CHUNK = 200
 """People that are read in one go."""
 MOST_PAST = 100
 """Bans, or exemptions, of one person that are shown."""
-WHY = {IN_A_ROW: "in_a_row", IN_A_DAY: "in_a_day", BY_HAND: "by_hand"}
+MOST_EVENTS = 20
+"""Of what happened to one person that are shown on their page, the newest; the route of their own has the others."""
 Condition = Literal["suspended", "row", "banned", "exempt"]
 COLUMNS = (
     *("id", "tenant", "user", "alias_of", "first_seen", "last_seen"),
@@ -78,6 +80,7 @@ class Roster:
     def __init__(self, engine: AsyncEngine, ledger: Ledger) -> None:
         self.engine = engine
         self.ledger = ledger
+        self.past = Past(engine)
 
     async def page(self, wanted: Wanted, limit: int, after: str = "") -> list[dict[str, Any]]:
         """Return up to *limit* people in the order of their ids, from behind the id *after*.
@@ -92,7 +95,7 @@ class Roster:
         return await self._told(rows, now)
 
     async def show(self, person: str) -> dict[str, Any]:
-        """Return all that is known of one person, who is no alias."""
+        """Return what is known of one person, who is no alias: of what happened to them the newest."""
         now = int(time.time())
         async with self.engine.connect() as connection:
             found = await connection.execute(select(people).where(people.c.id == person))
@@ -104,8 +107,10 @@ class Roster:
             ]
             past = {kind: await _past(connection, kind, person) for kind in register.TABLES}
         [told] = await self._told(rows, now)
-        links = {"history": f"/admin/people/{person}/history"}
-        return {**told, "aliases": names, "bans": past["ban"], "exemptions": past["exempt"], "links": links}
+        events, _ = await self.past.page(person, MOST_EVENTS)
+        links = {what: f"/admin/people/{person}/{what}" for what in ("history", "events")}
+        all_past = {"bans": past["ban"], "exemptions": past["exempt"], "events": events}
+        return {**told, "aliases": names, **all_past, "links": links}
 
     async def table(self, wanted: Wanted) -> AsyncIterator[bytes]:
         """Yield a CSV of people in parts; no cell of it is a formula. Raises `StandingsAway` in place of the first."""

@@ -11,15 +11,19 @@ from gateway.audit.entries import Accepted
 from gateway.audit.sinks import Heard
 from gateway.people.directory import person_id
 from gateway.people.tables import people
+from gateway.state.inserting import given
 
 HOUR_SECONDS = 3_600
-"""How exactly it is kept when somebody was seen: a row is written once an hour, not once a turn."""
+"""How exactly it is kept when somebody was seen last: a row is written in each hour once, not once a turn."""
 LONGEST_NAME = 512
 """Characters of a name that are kept; an id is made of all."""
 
 
 class Sight(NamedTuple):
-    """Somebody, and when they were seen first and last (Unix seconds); None: they were only named."""
+    """Somebody, and when they were seen first and last (Unix seconds); None: they were only named.
+
+    The first time is exact; the last one is that of a turn in the same hour.
+    """
 
     tenant: str = ""
     name: str = ""
@@ -36,11 +40,11 @@ class Seen:
         for _, _, record in heard:
             if not isinstance(record, Accepted) or not record.user:
                 continue
-            hour = record.at // 1_000 // HOUR_SECONDS * HOUR_SECONDS
+            at = record.at // 1_000
             own = person_id(record.tenant, record.user)
-            _see(found, own, Sight(record.tenant, record.user, hour, hour))
+            _see(found, own, Sight(record.tenant, record.user, at, at))
             if record.person not in {"", own}:
-                _see(found, record.person, Sight(record.tenant, "", hour, hour))
+                _see(found, record.person, Sight(record.tenant, "", at, at))
         await remember(connection, found)
 
 
@@ -54,12 +58,16 @@ async def remember(connection: AsyncConnection, sights: Mapping[str, Sight]) -> 
     """Put people into the table, or bring what is there up to date; person id → what is known of them."""
     if not sights:
         return
+    rows = [
+        {"id": person, "tenant": one.tenant, "name": kept(one.name), "first_seen": one.first, "last_seen": one.last}
+        for person, one in sorted(sights.items())  # in one order, so that two writers never wait for each other
+    ]
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(people)
+    statement = dialect.insert(people).from_select(list(rows[0]), given(connection, people, rows))
     new, old = statement.excluded, people.c
     named = (old.name == "") & (new.name != "")
     earlier = new.first_seen < func.coalesce(old.first_seen, new.first_seen + 1)
-    later = new.last_seen > func.coalesce(old.last_seen, -1)
+    later = new.last_seen // HOUR_SECONDS > func.coalesce(old.last_seen, -HOUR_SECONDS) // HOUR_SECONDS
     changes = {
         "tenant": case((named, new.tenant), else_=old.tenant),
         "name": case((named, new.name), else_=old.name),
@@ -67,11 +75,7 @@ async def remember(connection: AsyncConnection, sights: Mapping[str, Sight]) -> 
         "last_seen": case((later, new.last_seen), else_=old.last_seen),
     }
     statement = statement.on_conflict_do_update(index_elements=[old.id], set_=changes, where=or_(named, earlier, later))
-    rows = [
-        {"id": person, "tenant": one.tenant, "name": kept(one.name), "first_seen": one.first, "last_seen": one.last}
-        for person, one in sorted(sights.items())  # in one order, so that two writers never wait for each other
-    ]
-    await connection.execute(statement, rows)
+    await connection.execute(statement)
 
 
 async def name_of(connection: AsyncConnection, person: str) -> tuple[str, str] | None:

@@ -1,9 +1,11 @@
 -- The strike rule of policies/strikes.py, run where the standings are: atomic, and on one clock for all.
--- KEYS  1 the person  2 the utterance  3 people of note  4 sequence  5 epoch: there once the standings are complete
+-- KEYS  1 the person  2 the utterance (count) or the appeal (uphold)  3 people of note  4 sequence  5 epoch: there once the standings are complete
+--       6… marks of utterances and of appeals (set)
 -- ARGV  1 what: count | lift | uphold | suspend | set | look   2 person   3 Unix ms, '' = the server's clock
 --       4 argument: violation 1 or 0 (count), until (suspend), state as JSON (set)
 --       5 sequence that the person must still have, '' = any
---       6 consecutive 7 daily 8 suspensions 9 decay 10 same 11 same_most 12 utc_offset 13 channel 14 seconds kept
+--       6 consecutive 7 daily 8 suspensions 9 decay 10 same 11 seen 12 same_most 13 utc_offset 14 channel 15 seconds kept
+--       16… of each mark its value, and for how many ms it is kept
 -- Returns {seq, at, event, before, after}; states as "row|today|day|until|level|last|why|at|seq". No epoch: {-1}, another sequence: {-2}.
 local what, person, given, argument = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if what ~= 'set' and redis.call('EXISTS', KEYS[5]) == 0 then return {-1} end
@@ -34,15 +36,24 @@ local function kept(event)
   local words = {}
   for _, name in ipairs(NAMES) do words[#words + 1] = name; words[#words + 1] = string.format('%d', s[name]) end
   redis.call('HSET', KEYS[1], unpack(words))
-  redis.call('EXPIRE', KEYS[1], ARGV[14])
+  redis.call('EXPIRE', KEYS[1], ARGV[15])
   local after = packed()
   if s.row > 0 or suspended() then redis.call('HSET', KEYS[3], person, after)
   else redis.call('HDEL', KEYS[3], person) end
-  redis.call('PUBLISH', ARGV[13], person .. ' ' .. after)
+  redis.call('PUBLISH', ARGV[14], person .. ' ' .. after)
   return {s.seq, now, event, before, after}
 end
 
 if what == 'look' then return {s.seq, now, '', before, before} end
+
+-- An appeal is upheld once; whoever asks again, after a kill, learns what was done.
+if what == 'uphold' then
+  local done = redis.call('GET', KEYS[2])
+  if done then
+    local seq, at, was, became = string.match(done, '^(%d+) (%d+) (%S+) (%S+)$')
+    return {tonumber(seq), tonumber(at), what, was, became}
+  end
+end
 
 if ARGV[5] ~= '' and s.seq ~= tonumber(ARGV[5]) then return {-2} end
 
@@ -50,6 +61,7 @@ if what == 'set' then
   local state = cjson.decode(argument)
   for _, name in ipairs(NAMES) do if name ~= 'seq' then s[name] = state[name] or 0 end end
   now = s.at
+  for i = 6, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i + 4], 'PX', ARGV[2 * i + 5]) end
   return kept('set')
 end
 
@@ -57,8 +69,11 @@ now = math.max(now, s.at)  -- a person's time never goes backwards
 
 if what == 'lift' or what == 'uphold' then
   s.row, s.today, s['until'], s.why = 0, 0, 0, 0
-  if what == 'uphold' then s.level = math.max(0, s.level - 1) end
-  return kept(what)
+  if what == 'lift' then return kept(what) end
+  s.level = math.max(0, s.level - 1)
+  local done = kept(what)
+  redis.call('SET', KEYS[2], string.format('%d %d %s %s', done[1], done[2], before, done[5]), 'EX', ARGV[15])
+  return done
 end
 if what == 'suspend' then
   s['until'], s.why = tonumber(argument), 3
@@ -69,7 +84,7 @@ local violation = argument == '1'
 if suspended() then return {s.seq, now, 'while_suspended', before, before} end
 if not violation and s.row == 0 then return {s.seq, now, '', before, before} end
 
-local same, same_most = tonumber(ARGV[10]), tonumber(ARGV[11])
+local same, same_most = tonumber(ARGV[10]), tonumber(ARGV[12])
 local first, repeated, violated = now, false, false
 local seen = redis.call('GET', KEYS[2])
 if seen then
@@ -79,14 +94,14 @@ if seen then
   if repeated then first, violated = f, v == '1' end
 end
 local mark = string.format('%d|%d|%d', first, now, (violation or violated) and 1 or 0)
-redis.call('SET', KEYS[2], mark, 'PX', string.format('%d', 2 * math.max(same, 1000)))
+redis.call('SET', KEYS[2], mark, 'PX', ARGV[11])
 if repeated and (violated or not violation) then return {s.seq, now, 'repeated', before, before} end
 
 if not violation then
   s.row = 0
   return kept('reset')
 end
-local day = math.floor((now + tonumber(ARGV[12])) / 86400000)
+local day = math.floor((now + tonumber(ARGV[13])) / 86400000)
 s.today = (s.day == day and s.today or 0) + 1
 s.row, s.day = s.row + 1, day
 if now - s.last > tonumber(ARGV[9]) then s.level = 0 end

@@ -16,7 +16,10 @@ people = Table(
     Column("first_seen", BigInteger),
     Column("last_seen", BigInteger),
 )
-"""Whoever spoke or was looked up; empty names: known by the id alone. Times are Unix seconds, to the hour."""
+"""Whoever spoke or was looked up; empty names: known by the id alone. Times are Unix seconds.
+
+`first_seen` is exact, `last_seen` the time of a turn of the same hour as the last one.
+"""
 
 people_aliases = Table(
     "people_aliases",

@@ -89,6 +89,7 @@ class Answer:
             if usage is None:
                 usage = await counting.usage(self.lease, self.request, answer.text)
             self.turn.answer = answer.text
+            self._note_finish(answer.finishes)
             await self._observe([answer.text])
         self._note_usage(usage)
         out = answer.encode(usage)
@@ -141,6 +142,7 @@ class Answer:
         if usage is None:
             usage = await counting.usage(self.lease, self.request, "".join(texts), at_least=answer.text_chunks)
         self.turn.answer = "\n".join(texts) if len(texts) > 1 else texts[0] if texts else ""
+        self._note_finish(answer.finishes)
         await self._observe(texts)
         self._note_usage(usage)
         self.turn.seconds = time.perf_counter() - self.turn.began
@@ -252,6 +254,10 @@ class Answer:
     def _note_replica(self) -> None:
         """Note who answers, now that somebody has begun to."""
         self.turn.replica, self.turn.moved = self.lease.endpoint.replica, self.lease.moves
+
+    def _note_finish(self, finishes: list[str]) -> None:
+        """Note why the answer ended; where its choices ended in different ways, each way once."""
+        self.turn.finish_reason = ",".join(dict.fromkeys(filter(None, finishes)))
 
     def _note_usage(self, usage: Usage | None) -> None:
         if usage is not None:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from gateway.audit.entries import AnyRecord, Appeal, Complaint, Found, encode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.log import Chain
+from gateway.complaints import contents
 from gateway.complaints.published import Board, Case, Status
 from gateway.complaints.rules import HOUR_SECONDS, MOST_OF_A_KEY
 from gateway.complaints.window import Daily
@@ -87,7 +88,8 @@ class Desk:
                 content_id=content,
                 found=await self._found(letter.text),
             )
-            return await self._taken("appeals", record)
+            told = await self._taken("appeals", record)
+            return {**told, **await self._content(content)} if content else told
 
         return await self._once(caller, incoming, ["appeals", body], work)
 
@@ -112,7 +114,7 @@ class Desk:
                 contact=letter.contact or "",
                 found=await self._found(letter.text or ""),
             )
-            return await self._taken("complaints", record)
+            return {**await self._taken("complaints", record), **await self._content(content)}
 
         return await self._once(caller, incoming, ["complaints", body], work)
 
@@ -163,6 +165,10 @@ class Desk:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self.boards[case].publish(status)
         return {"id": status.id, "received_at": status.received_at, "due_at": status.due_at}
+
+    async def _content(self, content_id: str) -> dict[str, object]:
+        """Return what the client is told of the content: a case is taken whatever it names."""
+        return {"content_on_record": await contents.on_record(self.parts.redis, content_id)}
 
     async def _write(self, record: AnyRecord) -> None:
         self._check_log()

@@ -59,7 +59,10 @@ def read(raw: bytes, shape: type[L]) -> tuple[L, dict[str, Any]]:
     try:
         return msgspec.convert(body, shape), body
     except msgspec.ValidationError as error:
-        raise wire.misshaped(str(error)) from None
+        problem = wire.misshaped(str(error))
+        if problem.param == "kind":
+            raise invalid(f"`kind` must be one of {', '.join(Kind)}.", "kind") from None
+        raise problem from None
 
 
 def content_id(text: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway import problems
-from gateway.problems import Problem, invalid
+from gateway.problems import Problem, invalid, not_http
 from gateway.relay.message import Incoming
 from gateway.settings import Limits
 
@@ -105,7 +105,7 @@ class RequestParser:
         except httptools.HttpParserError as error:
             if self.ended:  # bytes behind the last request
                 return
-            raise invalid(f"This is not valid HTTP: {error}.", code="invalid_http") from None
+            raise not_http(error) from None
         if self.incoming is None:
             if self._bytes > self._limits.header_bytes:
                 raise _headers_too_large(self._limits)

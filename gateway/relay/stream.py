@@ -48,6 +48,7 @@ class AnswerStream:
         "expected",
         "fields",
         "finished",
+        "finishes",
         "guard",
         "label",
         "name",
@@ -66,6 +67,8 @@ class AnswerStream:
         self.guard = guard
         self.fields = Fields(guard)
         self.finished: set[int] = set()
+        self.finishes: list[str] = []
+        """Why each choice ended, in the order of their ends."""
         self.done_seen = False
         self.cut: Verdict | None = None
         self.usage: bytes | None = None
@@ -202,6 +205,7 @@ class AnswerStream:
             changed = self._take(step, choice.index, "", writes) or changed
         if self.cut is None:
             self.finished.add(choice.index)
+            self.finishes.append(choice.finish_reason or "")
         return changed
 
     def _take(self, step: Step, index: int, channel: str, writes: Writes) -> bool:
@@ -245,6 +249,7 @@ class AnswerStream:
             closing = "</think>\n\n" if said.rfind("<think>") > said.rfind("</think>") else ""
             out += self._made(index, closing + text, None) + self._made(index, None, "content_filter")
             self.finished.add(index)
+            self.finishes.append("content_filter")
         return out
 
     def _made(self, index: int, text: str | None, finish_reason: str | None) -> bytes:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from backends.endpoint import Endpoint
 from backends.errors import Overloaded, UnknownModel
@@ -13,6 +13,7 @@ from backends.lease import Lease
 from gateway import problems
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.record import CLEAN_WORDS, VIOLATION, Outcome, Turn
+from gateway.audit.writer import SHANGHAI
 from gateway.limits.allowance import Limited
 from gateway.problems import ENGINE, INTERNAL, Problem, invalid
 from gateway.relay import identity, replies, screening
@@ -28,7 +29,6 @@ from policies.verdict import Action, Verdict
 
 log = logging.getLogger(__name__)
 
-SHANGHAI = timezone(timedelta(hours=8))
 SAID_BY_US = {"content_filter": Outcome.REFUSED, "suspended": Outcome.SUSPENDED}
 CAN = {"generate": "chat or complete", "embed": "embed", "rerank": "rerank"}
 """Tasks of an endpoint, in words."""

@@ -47,6 +47,14 @@ class WholeAnswer:
         """All generated text, for counting its tokens."""
         return "".join(text for choice in self.choices for _, text in chunks.texts(choice))
 
+    @property
+    def finishes(self) -> list[str]:
+        """Why each choice ended, as the client reads it."""
+        return [
+            "content_filter" if position in self._cut_choices else choice.finish_reason or ""
+            for position, choice in enumerate(self.choices)
+        ]
+
     def guard(self, guard: StreamGuard) -> None:
         """Put each text through *guard*; what changes is written by `encode`. Raises `EngineBroken`."""
         if self.chunk.error is not None:

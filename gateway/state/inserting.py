@@ -1,10 +1,12 @@
 """Rows that are there once, however often they are brought."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table
+import msgspec
+from sqlalchemy import Select, String, Table, cast, column, func, insert, literal, select, true
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -12,8 +14,27 @@ async def insert_new(connection: AsyncConnection, table: Table, rows: Sequence[d
     """Insert those of *rows* that no unique column forbids, in their order."""
     if not rows:
         return
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    await connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+    inserting = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    await connection.execute(inserting(table).on_conflict_do_nothing(), list(rows))
+
+
+def given(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> Select[Any]:
+    """Return a query that gives *rows* of texts and numbers, which all name the same columns of *table*.
+
+    They are one parameter, however many: SQLAlchemy makes each row of many ready in 15 µs, and the event loop waits.
+    """
+    names, document = list(rows[0]), msgspec.json.encode(rows).decode()
+    if connection.dialect.name == "sqlite":
+        each = func.json_each(document).table_valued("value")
+        return select(*(func.json_extract(each.c.value, f"$.{name}") for name in names)).where(true())
+    columns = [column(name, table.c[name].type) for name in names]
+    found = func.jsonb_to_recordset(cast(literal(document, String), JSONB)).table_valued(*columns)
+    return select(found.render_derived(with_types=True))
+
+
+async def insert_given(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert *rows* as `given` takes them, in one statement."""
+    await connection.execute(insert(table).from_select(list(rows[0]), given(connection, table, rows)))
 
 
 def storable(text: str) -> str:

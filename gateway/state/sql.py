@@ -122,6 +122,7 @@ keyword_entries = Table(
     Column("expires_at", BigInteger),
     Column("benign_hits", Integer),
     Column("benign_texts", Integer),
+    Column("decided", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("touched", BigInteger, nullable=False, index=True),

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.audit.entries import Finished, Person
+from gateway.audit.entries import Finished, Person, Strike, Struck
 from gateway.audit.sinks import Heard
+from gateway.people.journal import FOUND
 from gateway.webhooks.rules import Event
 from policies.strikes import SUSPENDED_ROW, SUSPENDING, UNTIL_LIFTED
 
@@ -26,12 +27,6 @@ ENDLESS = frozenset({Event.SUSPENDED, Event.BANNED})
 
 Names = Callable[[AsyncConnection, str], Awaitable[tuple[str, str] | None]]
 """Finds tenant and name of a person by their id, in the transaction in which the log is read."""
-
-
-async def nameless(connection: AsyncConnection, person: str) -> tuple[str, str] | None:
-    """Find nobody: where people are known by their ids alone."""
-    del connection, person
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +58,13 @@ class Message:
 def message(heard: Heard) -> Message | None:
     """Return what is to be told of a record, if anything is."""
     record = heard.record
-    made = f"evt_{sha256(f'{heard.writer}:{heard.seq}'.encode()).hexdigest()[:32]}"
+    if isinstance(record, Person) and record.kind == FOUND:
+        return _suspended(Struck(record.person), record.strike)
     if isinstance(record, Person) and record.kind in KINDS:
         return Message(
-            id=made,
+            id=_id(record.id or f"{heard.writer}:{heard.seq}"),  # what is on record twice, after a kill, is one
             event=KINDS[record.kind],
-            at=record.at // 1_000,
+            at=record.strike.at // 1_000,
             person=record.person,
             until=_seconds(record.until),
             reason=record.reason,
@@ -76,11 +72,13 @@ def message(heard: Heard) -> Message | None:
         )
     if not isinstance(record, Finished) or record.strike is None or record.struck is None:
         return None
-    strike, struck = record.strike, record.struck
-    if strike.event not in SUSPENDING:
-        return None
+    return _suspended(record.struck, record.strike, record.id) if record.strike.event in SUSPENDING else None
+
+
+def _suspended(struck: Struck, strike: Strike, content_id: str = "") -> Message:
+    """Return that the rule has suspended somebody: one message, also where a turn and a replay both tell it."""
     return Message(
-        id=made,
+        id=_id(f"suspended:{struck.person}:{strike.at}"),
         event=Event.SUSPENDED,
         at=strike.at // 1_000,
         person=struck.person,
@@ -88,8 +86,12 @@ def message(heard: Heard) -> Message | None:
         user=struck.user,
         until=_seconds(strike.after.until),
         reason="violations in a row" if strike.event == SUSPENDED_ROW else "violations on one day",
-        content_id=record.id,
+        content_id=content_id,
     )
+
+
+def _id(name: str) -> str:
+    return f"evt_{sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _seconds(until: int) -> int | None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.audit.sinks import Heard
 from gateway.webhooks import outbox
 from gateway.webhooks.backoff import GIVE_UP_SECONDS
-from gateway.webhooks.events import Message, Names, message, nameless
+from gateway.webhooks.events import Message, Names, message
 from gateway.webhooks.rules import Webhook
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class OutboxSink:
         self,
         hooks: Sequence[Webhook],
         *,
-        names: Names = nameless,
+        names: Names,
         poke: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:

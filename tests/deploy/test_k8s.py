@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from backends.discovery import LOOK_SECONDS, MISSES
-from backends.probe import free_port
+from backends.ports import free_port
 from gateway.serve import control_stop_seconds, worker_stop_seconds
 from gateway.settings import Settings, load
 

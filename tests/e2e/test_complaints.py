@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gateway.complaints.sink import CaseSink
+from gateway.people.seen import name_of
 from gateway.settings import Settings
 from gateway.state import sql
 from gateway.webhooks.rules import Webhook
@@ -92,7 +93,7 @@ def index(stack: Stack, receiver: str) -> None:
     async def work() -> None:
         hook = Webhook(url=receiver, secret=SECRET)  # type: ignore[arg-type]
         async with sql.opened(Settings(data_dir=data)) as engine:
-            await follow(engine, data / "audit", CaseSink(), OutboxSink([hook]))
+            await follow(engine, data / "audit", CaseSink(), OutboxSink([hook], names=name_of))
 
     asyncio.run(work())
 
@@ -137,7 +138,9 @@ def test_a_complaint_from_content_id_to_label(gateway: Stack, receiver: str) -> 
     with gateway.client() as client:
         content_id = client.post("/v1/chat/completions", json=body).headers["x-content-id"]
         made = client.post("/v1/complaints", json={"content_id": content_id, "kind": "false", "text": "不对"})
-        assert made.status_code == 201, made.text
+        assert (made.status_code, made.json()["content_on_record"]) == (201, True), made.text
+        wrong = client.post("/v1/complaints", json={"content_id": "f" * 24, "kind": "other"})
+        assert (wrong.status_code, wrong.json()["content_on_record"]) == (201, False), wrong.text
     index(gateway, receiver)
     with admin(gateway) as staff:
         said = {"answer": "已经处理", "decision": "founded", "risk": "A5a"}

@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 
 from gateway.people.directory import person_id
 from gateway.people.ledger import Incomplete, Ledger
-from gateway.people.rebuild import Events, standing
+from gateway.people.rebuild import Events
+from gateway.people.replay import replayed
 from gateway.people.rules import Strikes
 from gateway.state.redis import socket_path
 from tests import tiny_gguf
@@ -122,7 +123,7 @@ async def standings(stack: Stack) -> dict[str, tuple[int, int]]:
         ledger = Ledger(redis, Strikes().rule())
         for person, said in events.people.items():
             counted = await ledger.look(person)
-            assert counted.state.row == standing(said, ledger.rule).row
+            assert counted.state.row == replayed(said, ledger.rule).state.row
             found[person] = counted.state.row, counted.state.today
     return found
 

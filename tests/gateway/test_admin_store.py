@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import alembic.command
-import alembic.config
 import pytest
 from sqlalchemy import text
 
@@ -15,6 +13,7 @@ from gateway.admin_store import AdminKeys, AdminNameTaken, LastAdmin, UnknownAdm
 from gateway.keys import digest
 from gateway.settings import Settings
 from gateway.state import sql
+from tests.gateway.migrating import migrate
 
 GIVEN, OTHER = "adm-given-0123456789", "adm-other-0123456789"
 
@@ -99,20 +98,12 @@ async def test_admins_of_older_versions_may_do_everything(database: Settings) ->
     """There were no roles then."""
     async with sql.opened(database) as engine:
         async with engine.begin() as connection:
-            await connection.run_sync(_step, "0006")
+            await connection.run_sync(migrate, "0006")
             old = text("INSERT INTO admin_keys (id, name, digest, created_at) VALUES ('adm_old', 'first', :digest, 5)")
             await connection.execute(old, {"digest": digest(GIVEN)})
-            await connection.run_sync(_step, "head")
+            await connection.run_sync(migrate, "head")
         admins = AdminKeys(engine)
         assert await admins.find(GIVEN) == ("first", Role.ADMIN, False)
         assert await admins.assert_first(GIVEN) is None
         made, _ = await admins.create({"name": "ann", "role": Role.VIEWER}, "first")
         assert made["role"] == "viewer"
-
-
-def _step(connection: Any, revision: str) -> None:
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(sql.Path(sql.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    down = revision != "head"
-    (alembic.command.downgrade if down else alembic.command.upgrade)(config, revision)

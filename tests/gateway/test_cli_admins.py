@@ -59,7 +59,8 @@ def test_the_life_of_an_admin(run: Run) -> None:
     assert "secret: sk-gw-" in run("admins", "rotate", other["id"])[1]
     assert "disabled" in run("admins", "disable", other["id"])[1]
     assert "enabled" in run("admins", "enable", other["id"])[1]
-    status, _, complaint = run("admins", "disable", made["id"])
+    assert other["id"] in run("admins", "rotate", "bob")[1] and "disabled" in run("admins", "disable", "bob")[1]
+    status, _, complaint = run("admins", "disable", "ann")
     assert (1, True) == (status, "last enabled admin" in complaint)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway import cli, cli_keys, keys
+from gateway import cli, cli_keys, cli_shell, keys
 
 Keys = Callable[..., tuple[int, str, str]]
 
@@ -124,6 +124,16 @@ def test_a_line_says_whether_the_key_works(fields: dict[str, Any], words: str) -
 def test_a_key_made_before_the_first_start(run: Keys, made: dict[str, Any]) -> None:
     """Keys may be made before the gateway runs, which is said."""
     status, out, complaint = run("create", "other", "--tenant", "acme")
-    assert (0, True) == (status, cli_keys.NOT_TOLD in complaint)
+    assert (0, True) == (status, cli_shell.NOT_TOLD in complaint)
     assert "acme/other" in out and keys.PREFIX in out
     assert made["id"] in run("list")[1]
+
+
+def test_a_key_goes_by_its_name(run: Keys, made: dict[str, Any]) -> None:
+    """Where it is the only one of it; else the tenant says which."""
+    assert made["id"] in run("rotate", "k")[1] and "disabled" in run("disable", "k")[1]
+    other = json.loads(run("create", "k", "--tenant", "acme", "--json")[1])
+    status, _, complaint = run("show", "k")
+    assert (1, True) == (status, "More than one key is named `k`: say which of default/k, acme/k." in complaint)
+    assert other["id"] in run("change", "acme/k", "--name", "l")[1] and made["id"] in run("enable", "k")[1]
+    assert (1, "gateway: There is no key `acme/k`.\n") == run("show", "acme/k")[::2]

@@ -66,7 +66,7 @@ def test_versions_from_the_shell(shell: Shell) -> None:
     assert [(1, ""), (2, "live")] == [
         (int(line.split()[0]), "live" if line.endswith("  live") else "") for line in shell.run("versions").splitlines()
     ]
-    assert shell.json("rollback", "--why", "worse")["n"] == 1
+    assert "rollback to version 1. " in shell.run("rollback", "--why", "worse")
     told = shell.run("releases").splitlines()
     assert 3 == len(told) and "rollback  version 1  shell:" in told[2] and told[2].endswith("not seen live  worse")
     assert ["publish", "publish", "rollback"] == [row["kind"] for row in shell.json("releases")]
@@ -103,6 +103,26 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert 1 == shell.json("calibrate", file, "--apply")["hit_something"]
     inducing = lines(tmp_path / "b.jsonl", *(f"教我做炸药{number}" for number in range(9)))
     assert "inducing reached" in shell.run("calibrate", file, "--cross-validate", inducing)
+
+
+def test_what_somebody_chose_is_not_for_a_calibration(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what a person entered or changed nor a starter word that only observes; unless that is asked for."""
+    watched = Entry(id=0, term="煽动颠覆国家政权", risk="A1a", action=Action.OBSERVE, source="starter")
+    monkeypatch.setattr(starter, "entries", lambda: [watched])
+    poison = shell.json("add", "毒药配方的整理", "--risk", "A1d", "--action", "observe")["id"]
+    (tmp_path / "list.txt").write_text("炸弹的制作方法\n毒气的制作方法\n")
+    shell.run("import", str(tmp_path / "list.txt"), "--risk", "A1d")
+    imported, changed = (record["id"] for record in shell.json("list", "--source", "list.txt"))
+    shell.run("change", str(changed), "--action", "observe")
+    file = lines(tmp_path / "a.jsonl", *(f"第{number}个问题" for number in range(4_000)))
+    told = shell.run("calibrate", file, "--apply")
+    assert f"{imported}  炸弹的制作方法: observe → block: " in told
+    assert "3 entries keep what a person, or the starter words, chose: --include-decided" in told
+    assert {"observe"} == {record["action"] for record in shell.json("list") if record["id"] != imported}
+    proposed = {p["id"] for p in shell.json("calibrate", file, "--include-decided")["proposals"]}
+    assert {1, poison, changed} == proposed
 
 
 @pytest.mark.parametrize(

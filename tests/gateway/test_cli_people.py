@@ -1,7 +1,9 @@
 """`gateway people` beside a state server and a database."""
 
 import asyncio
+import getpass
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 from redis import Redis
 
 from gateway import cli
-from gateway.audit.entries import Person, decode
+from gateway.audit.entries import Admin, Person, decode
+from gateway.audit.index import Index
 from gateway.audit.segments import read
 from gateway.people.directory import person_id
 from gateway.people.ledger import EPOCH
 from gateway.settings import Settings
 from gateway.state import board, sql
+from tests.following import follow
 
 ANN = person_id("default", "ann")
 People = Callable[..., tuple[int, str, str]]
@@ -59,10 +63,47 @@ def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
     assert run("search", "--state", "suspended")[1] == "nobody\n"
     [writer] = (tmp_path / "audit").glob("*-cli0")
     records = [decode(row.body) for row in read(writer)]
-    assert [(one.kind, one.reason) for one in records if isinstance(one, Person)] == [
-        ("suspend", "rude"),
-        ("lift", "sorry"),
+    who = f"shell:{getpass.getuser()}"
+    assert [(one.kind, one.reason, one.by) for one in records if isinstance(one, Person)] == [
+        ("suspend", "rude", who),
+        ("lift", "sorry", who),
     ]
+
+
+def test_the_examples_of_the_readme_work_as_they_are_written(run: People) -> None:
+    """On a fresh install, in their order: those of the section on people, for which nobody need have said anything."""
+    _, _, section = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## People\n")
+    examples = [
+        shlex.split(line)[2:] for line in section.splitlines() if line.startswith("    .venv/bin/gateway people ")
+    ]
+    assert [one[0] for one in examples] == ["suspend", "search", "lift"]
+    for example in examples:
+        status, out, complaint = run(*example)
+        assert (0, "", True) == (status, complaint, "default/zhang" in out)
+
+
+def test_what_was_not_done_is_not_told_as_done(run: People) -> None:
+    """A lift of whoever is not suspended, and what names nobody: both say so, and nobody is known by it afterwards."""
+    for action in ("lift", "unban", "unexempt", "show"):
+        reason = () if action == "show" else ("--reason", "r")
+        status, out, complaint = run(action, "--user", "zoe", *reason)
+        assert (1, "", True) == (status, out, "Nobody of the tenant `default` is known as `zoe`." in complaint)
+    assert run("search", "zoe")[1] == "nobody\n"
+    run("ban", "--user", "zoe", "--tenant", "acme", "--reason", "r")
+    assert "of the tenant `acme` somebody is" in run("lift", "--user", "zoe", "--reason", "r")[2]
+    status, _, complaint = run("lift", "--user", "zoe", "--tenant", "acme", "--reason", "r")
+    assert (1, True) == (status, "is not suspended" in complaint)
+
+
+def test_the_shell_goes_by_one_name(run: People, tmp_path: Path) -> None:
+    """In the ban, in the alias, and in every record that the two leave."""
+    ban = json.loads(run("ban", "--user", "ann", "--reason", "r", "--json")[1])["person"]["ban"]
+    alias = json.loads(run("alias", "annie", "ann", "--reason", "r", "--json")[1])
+    [writer] = (tmp_path / "audit").glob("*-cli0")
+    records = [decode(row.body) for row in read(writer)]
+    named = {one.by for one in records if isinstance(one, Person)}
+    named |= {one.admin for one in records if isinstance(one, Admin)}
+    assert {ban["made_by"], alias["made_by"], *named} == {f"shell:{getpass.getuser()}"}
 
 
 def test_a_ban_from_the_shell_is_published(run: People, valkey: Path) -> None:
@@ -137,8 +178,30 @@ def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monke
     )
 
 
+def test_what_happened_is_told(run: People, tmp_path: Path) -> None:
+    """Who, what, until when and why, in the time of Shanghai; on the person's page, too."""
+    run("ban", "--user", "ann", "--until", "4000000000", "--reason", "rude\x1b")
+    run("unban", ANN, "--reason", "enough")
+
+    async def index() -> None:
+        async with sql.opened(Settings(data_dir=tmp_path)) as engine:
+            await follow(engine, tmp_path / "audit", Index())
+
+    asyncio.run(index())
+    newest, oldest = run("events", "--user", "ann")[1].splitlines()
+    assert "ban  until 2096-10-02 15:06:40 +08:00" in oldest
+    assert (": rude\ufffd" in oldest, "unban" in newest, ": enough" in newest) == (True, True, True)
+    assert newest in run("show", ANN)[1]
+    status, out, _ = run("events", ANN, "--limit", "1", "--json")
+    page = json.loads(out)
+    assert (status, [one["kind"] for one in page["data"]]) == (0, ["unban"])
+    assert f"more: --after {page['next']}" in run("events", ANN, "--limit", "1")[1]
+    assert "ban  until" in run("events", ANN, "--after", page["next"])[1]
+    assert run("events", ANN, "--after", "x")[0] == 2
+
+
 def test_a_name_does_nothing_to_the_terminal(run: People) -> None:
     """Whatever clients call themselves."""
-    run("show", "--user", "a\x1b[31mb\n")
+    run("ban", "--user", "a\x1b[31mb\n", "--reason", "r")
     assert "a\ufffd[31mb\ufffd" in run("search", "31mb")[1]
     assert json.loads(run("search", "31mb", "--json")[1])[0]["user"] == "a\x1b[31mb\n"

@@ -23,6 +23,7 @@ from gateway.state import sql
 from keywords.calibration import FEWEST_TEXTS
 from keywords.entry import Action, Direction, Entry, Match
 from keywords.importers import read
+from tests.gateway.migrating import migrate
 
 
 class Books:
@@ -280,3 +281,33 @@ def test_a_written_file_is_read_again() -> None:
     found = read(b"".join(written(entries, "csv")), name="a.csv", risk="A1b", keep_actions=True)
     assert [e.term for e in entries] == [e.term for e in found.entries] and not found.rejected
     assert len(b"".join(written(entries, "jsonl")).splitlines()) == 2_500
+
+
+async def test_whose_action_is_a_decision(books: Books) -> None:
+    """That of who enters or changes one entry, and that of the starter words that only observe; of a list nobody's."""
+    chosen = await books.add("毒药")
+    starters = [entry("炸药", action=Action.JUDGE), entry("炸弹", action=Action.OBSERVE)]
+    await books.store.add_all(starters, Origin.STARTER)
+    await books.store.add_all([entry("农药"), entry("火药", action=Action.OBSERVE)], Origin.IMPORT)
+    ids = {record["term"]: record["id"] for record in await books.store.page(9)}
+    assert {chosen, ids["炸弹"]} == await books.store.decided()
+    await books.store.change(ids["农药"], {"severity": 3})
+    await books.store.change(ids["火药"], {"action": Action.OBSERVE})
+    assert {chosen, ids["炸弹"], ids["火药"]} == await books.store.decided()
+
+
+async def test_decisions_of_older_versions_are_known(database: Settings) -> None:
+    """From where the entries came, and from the draft's log."""
+    async with sql.opened(database) as engine:
+        store = KeywordStore(engine)
+        await store.create(entry("毒药"))
+        await store.add_all([entry("药丸", source="mined", action=Action.JUDGE)], Origin.HAND)
+        await store.add_all([entry("炸药", action=Action.JUDGE), entry("炸弹", action=Action.OBSERVE)], Origin.STARTER)
+        await store.add_all([entry("农药"), entry("火药"), entry("丹药")], Origin.IMPORT)
+        ids = {record["term"]: record["id"] for record in await store.page(9)}
+        await store.change(ids["火药"], {"action": Action.OBSERVE})
+        await store.change(ids["丹药"], {"severity": 3})
+        async with engine.begin() as connection:
+            await connection.run_sync(migrate, "0007_priority")
+            await connection.run_sync(migrate, "head")
+        assert {ids[term] for term in ("毒药", "炸弹", "火药")} == await store.decided()

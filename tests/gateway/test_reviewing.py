@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.audit.entries import Accepted, Appeal, Text, encode
 from gateway.audit.index import Index
 from gateway.audit.writer import Writer, open_writer
-from gateway.complaints.labels import Turn
+from gateway.complaints.labels import Turn, finding
 from gateway.complaints.published import Board
 from gateway.people.directory import person_id
 from gateway.people.ledger import Ledger
 from gateway.people.measures import People
 from gateway.people.seen import Seen, name_of
-from gateway.reviewing import finding, reviewing
+from gateway.reviewing import reviewing
 from gateway.settings import Settings
 from gateway.state import sql
 from gateway.tasks import ended
@@ -55,7 +55,8 @@ async def test_from_an_appeal_to_the_receiver(
         await ledger.count(PERSON, f"u{n}", violation=True)
     assert (await ledger.look(PERSON)).state.level == 1
     people = People(engine, ledger, writer, nobody)
-    staff = reviewing(settings, engine, redis, chain=writer, uphold=people.uphold, names=name_of)
+    find = finding(engine)
+    staff = reviewing(settings, engine, redis, chain=writer, uphold=people.uphold, find_turn=find, names=name_of)
     at = int((await ledger.look(PERSON)).state.at)
     record = Appeal(at=at, id="apl_1", key="k1", tenant="acme", person=PERSON, user="u1", text="误会", due=at + 1_000)
     writer.append(encode(record))

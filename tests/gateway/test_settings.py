@@ -92,6 +92,15 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         ("webhooks: [{url: 'http://a', secret: short}]", "webhooks[0].secret: must have at least 24 bytes"),
         (f"webhooks: [{HOOK}, {HOOK}]", "webhooks[1].url: stands twice"),
         (f"webhooks: [{HOOK}]", ""),
+        (
+            "webhooks: [{url: 'http://a', secret: xxxxxxxxxxxxxxxxxxxxxxxx, events: [person.gone]}]",
+            "webhooks[0].events[0]: Input should be 'person.suspended', 'person.lifted', 'person.upheld', "
+            "'person.banned' or 'person.unbanned'",
+        ),
+        (
+            "webhooks: [{url: 'http://a', secret: xxxxxxxxxxxxxxxxxxxxxxxx, events: []}]",
+            "webhooks[0].events: has too few items",
+        ),
         ("appeals: {per_day: 0}", "appeals.per_day: Input should be greater than or equal to 1"),
         ("complaints: {due_hour: 1}", "complaints.due_hour: there is no such setting; did you mean `due_hours`?"),
         ("deployments: {a: 1}", "deployments: must be a list"),

@@ -197,6 +197,14 @@ def test_a_calibrated_library_blocks_few_texts_that_it_has_not_seen() -> None:
     assert 300 <= calibrated.blocking < careless.blocking
 
 
+def test_what_somebody_decided_stays_as_it_is() -> None:
+    """In each fold, whatever the others say of it."""
+    entries = [entry(1, LONG), entry(2, "无关的词", Action.BLOCK)]
+    texts = [f"{chr(0x4E00 + 50 * n) * 12}无关的词" for n in range(300)]
+    free, held = (cross_validate(entries, finder(entries), texts, [], decided=ids, block_at=1) for ids in ([], [1, 2]))
+    assert (1, 0.0, 1, 1.0) == (free.blocking, free.harmless_blocked, held.blocking, held.harmless_blocked)
+
+
 def test_what_inducing_texts_teach_reaches_those_of_an_unseen_fold() -> None:
     """Listed words that only they have, then phrases that no list has; of harmless texts few follow."""
     chance = random.Random(6)  # noqa: S311 - the same texts each time

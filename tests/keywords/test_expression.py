@@ -68,6 +68,19 @@ def test_what_people_write_is_taken(pattern: str) -> None:
     assert 0 < weight(pattern) <= HEAVIEST
 
 
+@pytest.mark.parametrize("pattern", [r"1[3-9][0-9]{9}", r"\d{8}", "[a-z0-9_]{5,20}", r"加.{0,3}微信\d+"])
+def test_what_the_documentation_names_is_compiled(pattern: str) -> None:
+    """Digits are short where they are written as such."""
+    try_out(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"\d{11}", r"\w+x", r"\w{5,20}"])
+def test_what_is_too_large_is_told_with_what_to_write(pattern: str) -> None:
+    """Whether its weight says so or Vectorscan."""
+    with pytest.raises(Unusable, match=r"too large: .* \[0-9\] for"):
+        try_out(pattern)
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [("abc", 3), ("a{3}", 3), ("(ab){2,3}c", 13), ("[a-z]+", 4), ("a|bc", 4), (r"\{2\}", 3), ("a{2}{2}", 4)],

@@ -41,7 +41,7 @@ class Desk:
         self.client = client
         self.engine = engine
         self.root = root
-        self.restored: list[tuple[str, str, str]] = []
+        self.restored: list[tuple[str, str, str, str]] = []
         self.pokes: list[str] = []
 
     async def get(self, path: str, code: int = 200, /, **query: Any) -> Any:
@@ -75,8 +75,8 @@ async def desk(tmp_path: Path, redis: "Redis", chain: Writer) -> AsyncIterator[D
         async def publish() -> None:
             """Nobody follows the keys here."""
 
-        async def uphold(person: str, reason: str, by: str) -> None:
-            made.restored.append((person, reason, by))
+        async def uphold(person: str, reason: str, by: str, appeal: str) -> None:
+            made.restored.append((person, reason, by, appeal))
 
         async def find(content_id: str) -> Turn:
             del content_id
@@ -126,7 +126,7 @@ async def test_an_appeal_is_upheld_once(desk: Desk) -> None:
     assert first == await desk.post("appeals/apl_1/uphold", once="k", reason="误判")
     for path in ("uphold", "reject"):
         assert "conflict" == (await desk.post(f"appeals/apl_1/{path}", 409, reason="误判"))["error"]["code"]
-    assert ([("p1", "误判", "first")], ["changed"]) == (desk.restored, desk.pokes)
+    assert ([("p1", "误判", "first", "apl_1")], ["changed"]) == (desk.restored, desk.pokes)
 
 
 async def test_what_is_wrong_with_a_decision_is_named(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.admin.app import create_app
 from gateway.admin.audit_services import AuditServices
 from gateway.admin.services import AdminServices, KeywordServices
-from gateway.audit.entries import Admin, Found, decode, encode
+from gateway.audit.entries import Admin, Applied, Found, Person, Strike, decode, encode
 from gateway.audit.follower import Follower
 from gateway.audit.heads import Exporter, Signer
 from gateway.audit.index import Index
@@ -80,7 +80,11 @@ async def desk(database: Settings, redis: "Redis") -> AsyncIterator[Desk]:
         signing = Signer(b"k" * 32)
         exporter = Exporter(root, signing)
         verification = Verification(lambda: verify(root, signing, (exporter.directory,)))
-        audit = AuditServices(Search(engine), writer, verification, "CODE")
+
+        async def ids_of(person: str) -> list[str]:
+            return [person]
+
+        audit = AuditServices(Search(engine), writer, verification, ids_of, "CODE")
         keywords = KeywordServices.over(engine, settings.keywords)
         app = create_app(AdminServices(store, admins, redis, keywords, audit=audit))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -155,6 +159,7 @@ async def test_pages(desk: Desk) -> None:
         ({"verdict": "bad"}, "verdict"),
         ({"limit": "0"}, "limit"),
         ({"persn": "p"}, "persn"),
+        ({"key": "nobody's"}, "key"),
     ],
 )
 async def test_what_cannot_be_asked_is_named(desk: Desk, query: dict[str, str], field: str) -> None:
@@ -247,6 +252,84 @@ async def test_events(desk: Desk) -> None:
     rest = await desk.get("/audit/events", limit=2, after=first["next"])
     assert [event["target"] for event in rest["data"]] == ["k1", "k0"]
     assert rest["next"] is None
+
+
+async def test_an_event_is_all_that_is_on_record(desk: Desk) -> None:
+    """Who, in which role, from where, with what result; whose name an alias is."""
+    who = {"admin": "ann", "role": "moderator", "address": "10.0.0.9"}
+    await desk.log(
+        Admin(at=NOW, id="r1", action="POST /x", target="k", details={"body": {"n": 1}}, **who),
+        Admin(at=NOW + 5, id="r1", action="POST /x", target="k", outcome="failed", status=409, **who),
+        Person(at=NOW, id="m1", person="p", kind="alias", alias="q", strike=Strike(NOW), by="ann", reason="why"),
+        Applied(at=NOW, id="m1", person="p", strike=Strike(NOW, 0, "alias")),
+    )
+    applied, alias, end, begin = (await desk.get("/audit/events"))["data"]
+    assert (begin["id"], begin["role"], begin["address"], begin["outcome"]) == ("r1", "moderator", "10.0.0.9", None)
+    assert begin["details"] == {"body": {"n": 1}}
+    assert (end["id"], end["by"], end["outcome"], end["status"]) == ("r1", "ann", "failed", 409)
+    assert (alias["kind"], alias["target"], alias["alias"]) == ("person", "p", "q")
+    assert (applied["kind"], applied["action"], applied["id"]) == ("applied", "alias", "m1")
+
+
+async def test_events_are_found_by_all_that_they_say(desk: Desk) -> None:
+    """Each alone, and together; what has no end on record is unfinished."""
+    ann = {"admin": "ann", "role": "admin", "address": "10.0.0.9"}
+    ban = {"person": "p", "kind": "ban", "reason": "r", "by": "eve"}
+    await desk.log(
+        Admin(at=NOW, id="r1", action="x", **ann),
+        Admin(at=NOW + 10, id="r1", action="x", outcome="failed", status=409, **ann),
+        Admin(at=NOW + 20, id="r2", admin="bob", role="viewer", action="y", target="p", outcome="denied", status=403),
+        Admin(at=NOW + 30, id="r3", admin="bob", action="y"),
+        Admin(at=NOW + 25, admin="bob", action="read_texts"),
+        Person(at=NOW + 40, id="m1", alias="q", strike=Strike(NOW), **{**ban, "kind": "alias"}),
+        Applied(at=NOW + 50, id="m1", person="z", strike=Strike(NOW, 0, "alias")),
+        Person(at=NOW + 60, id="m2", strike=Strike(NOW), **ban),
+    )
+
+    async def found(**query: str) -> list[str]:
+        return [f"{event['id']} {event['outcome']}" for event in (await desk.get("/audit/events", **query))["data"]]
+
+    first = ["r1 failed", "r1 None"]
+    assert [first] * 3 == [await found(by="ann"), await found(address="10.0.0.9"), await found(id="r1")]
+    assert [["r2 denied"]] * 2 == [await found(role="viewer"), await found(outcome="denied")]
+    assert ["m2 None", "r3 None"] == await found(outcome="unfinished")
+    assert ["r1 failed"] == await found(status="409")
+    assert ["r2 denied"] == await found(kind="admin", person="p")
+    assert ["m1 None"] == await found(person="q")
+    assert ["m2 None", "m1 None"] == await found(kind="person", person="p")
+    assert ["m1 None", "r3 None"] == await found(**{"from": str(NOW + 30), "to": str(NOW + 41)})
+
+
+async def test_a_key_is_meant_by_its_name_too(desk: Desk) -> None:
+    """Alone, or behind its tenant's; what no key has, and no turn, is a 400 and no silence."""
+    store = desk.client._transport.app.state.services.keys  # type: ignore[attr-defined]
+    for tenant in ("acme", "other"):
+        await store.create({"name": "dify", "tenant": tenant})
+    ids = [one["id"] for one in await store.list(9) if one["name"] == "dify"]
+    await desk.log(begin("a", key=ids[0]), begin("b", key=ids[1]), begin("c", key="gone"))
+
+    async def found(key: str) -> str:
+        return "".join(sorted(turn["id"] for turn in (await desk.get("/audit", key=key))["data"]))
+
+    assert [await found(key) for key in ("dify", "acme/dify", "other/dify", ids[0], "gone")] == [
+        "ab",
+        "a",
+        "b",
+        "a",
+        "c",
+    ]
+    for path in ("/audit", "/audit/export"):
+        response = await desk.client.get(path, params={"key": "acme/dufy"})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "key")
+
+
+async def test_who_reads_is_on_record_with_role_and_address(desk: Desk) -> None:
+    """As of every other thing that an admin does."""
+    await desk.log(*TURNS)
+    await desk.get("/audit/a", texts=True)
+    await desk.log()
+    [event] = (await desk.get("/audit/events", action="read_texts"))["data"]
+    assert (event["by"], event["role"], event["address"], event["target"]) == ("first", "admin", "127.0.0.1", "a")
 
 
 async def test_a_persons_history(desk: Desk) -> None:

@@ -132,9 +132,14 @@ async def test_import_observes_until_it_was_measured(client: httpx.AsyncClient) 
 
 
 async def test_calibrate_applies_what_it_proposes(client: httpx.AsyncClient) -> None:
-    """With `apply` the proposals become the draft."""
+    """With `apply` the proposals become the draft, but for what a person chose; that only where it is asked for."""
     made = await add(client, "毒药")
     answer = (await client.post("/calibrate", json={"texts": HARMLESS, "apply": True})).json()
+    assert ([], 1) == (answer["proposals"], answer["decided"])
+    kept = (await client.get(f"/entries/{made['id']}")).json()
+    assert ("block", True) == (kept["action"], kept["decided"])
+    asked = {"texts": HARMLESS, "apply": True, "include_decided": True}
+    answer = (await client.post("/calibrate", json=asked)).json()
     [proposal] = answer["proposals"]
     found = (await client.get(f"/entries/{made['id']}")).json()
     assert (proposal["proposed"], 1) == (found["action"], found["benign_hits"])

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from gateway.admin.app import create_app
 from gateway.admin.services import AdminServices, KeywordServices, PeopleServices
+from gateway.audit.index import Index
 from gateway.audit.writer import open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
 from gateway.people.directory import Directory, person_id
@@ -20,6 +21,7 @@ from gateway.relay.identity import Person
 from gateway.settings import Settings
 from gateway.state import sql
 from policies.strikes import Rule
+from tests.following import follow
 
 ADMIN = "adm-0123456789abcdef"
 ANN = person_id("t", "ann")
@@ -138,12 +140,19 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", f"/people/{ANN}/ban", {"reason": "r", "hours": -1}, 400, "hours"),
     ("POST", f"/people/{ANN}/ban", {"reason": "r", "who": "x"}, 400, "who"),
     ("POST", f"/people/{ANN}/unban", {"reason": "r"}, 409, "id"),
+    ("POST", f"/people/{ANN}/lift", {"reason": "r"}, 409, "id"),
+    ("POST", f"/people/{ANN}/ban", {"reason": "\u200b"}, 400, "reason"),
+    ("POST", f"/people/{ANN}/ban", {"reason": "\u3164\u2800"}, 400, "reason"),
     ("POST", "/people/ffffffffffffffffffffffff/lift", {"reason": "r"}, 404, "id"),
     ("POST", "/people/nobody/lift", {"reason": "r"}, 404, "id"),
     ("POST", f"/people/{ANN}/ban", {"reason": "r\0"}, 400, "reason"),
     ("POST", f"/people/{ANN}/ban", {"reason": "r", "until": 253_402_300_799}, 400, "until"),
     ("GET", "/people/nobody", None, 404, "id"),
     ("GET", "/people/%00", None, 404, "id"),
+    ("GET", "/people/nobody/history", None, 404, "id"),
+    ("GET", "/people/ffffffffffffffffffffffff/history", None, 404, "id"),
+    ("GET", "/people/nobody/events", None, 404, "id"),
+    ("GET", f"/people/{ANN}/events?after=x", None, 400, "after"),
     ("GET", "/people?q=%00", None, 400, "q"),
     ("GET", "/people?after=%00", None, 400, "after"),
     ("GET", "/aliases?person=%00", None, 400, "person"),
@@ -169,6 +178,22 @@ async def test_errors_name_the_field(
     response = await client.request(method, path, json=body) if body is not None else await client.request(method, path)
     error = response.json()["error"]
     assert (response.status_code, error["param"], error["src"]) == (status, param, "gateway"), error["message"]
+
+
+async def test_what_happened_to_a_person(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    """On their page, and page by page; the newest first."""
+    await done(client, "ban")
+    await done(client, "unban", reason="enough")
+    engine = client._transport.app.state.services.people.measures.engine  # type: ignore[attr-defined]
+    await follow(engine, tmp_path / "audit", Index())
+    shown = (await client.get(f"/people/{ANN}")).json()
+    assert [(one["kind"], one["by"], one["reason"]) for one in shown["events"]] == [
+        ("unban", "first", "enough"),
+        ("ban", "first", "a test"),
+    ]
+    first = (await client.get(f"/people/{ANN}/events", params={"limit": 1})).json()
+    rest = (await client.get(f"/people/{ANN}/events", params={"limit": 1, "after": first["next"]})).json()
+    assert (first["data"] + rest["data"], rest["next"]) == (shown["events"], None)
 
 
 async def test_aliases(client: httpx.AsyncClient, directory: Directory) -> None:

@@ -114,6 +114,23 @@ async def test_parts_are_bounded(
     assert [heard.seq for heard in sink.heard] == list(range(1, writer.head.seq + 1))
 
 
+async def test_it_says_whether_it_has_caught_up(
+    engine: AsyncEngine, root: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while there is more to read, nor without a look that ended well."""
+    monkeypatch.setattr(follower, "MOST_RECORDS", 1)
+    write(opened(), accepted("a"), accepted("b"))
+    now, sink = [time.time()], Failing()
+    one = Follower(engine, root, [sink], clock=lambda: now[0])
+    assert (await one.step(), one.caught_up) == (True, False)
+    await caught_up(one)
+    assert one.caught_up
+    now[0] += follower.STALE_SECONDS
+    assert not one.caught_up
+    await one.step()
+    assert one.caught_up
+
+
 async def test_a_failing_database_is_told_once_and_caught_up_with(
     engine: AsyncEngine, root: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

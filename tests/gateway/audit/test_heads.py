@@ -1,12 +1,13 @@
 """Signed heads, and their copy."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.audit.heads import HEADS, KEY, Exporter, Signer, Unsigned, lines, signed_heads, signer
+from gateway.audit.heads import BEAT_SECONDS, HEADS, KEY, Exporter, Signer, Unsigned, alone, lines, signed_heads, signer
 from gateway.audit.writer import Writer
 
 Opened = Callable[..., Writer]
@@ -82,6 +83,36 @@ def test_a_line_is_written_where_something_moved_and_names_the_one_before(world:
     assert signed_heads(found[-1]) == {world.writer.slot.name: world.writer.head}
 
 
+def test_an_idle_gateway_signs_that_nothing_moved(world: World) -> None:
+    """So that what is younger than the last line tells of lines that are gone."""
+    world.grow()
+    world.now += BEAT_SECONDS - 1
+    assert not world.exporter.step()
+    world.now += 1
+    assert world.exporter.step()
+    assert signed_heads(world.documents()[-1]) == {}
+
+
+async def test_one_signs_at_a_time(world: World) -> None:
+    """A command of the shell leaves it to the control process, and that waits for the command."""
+    world.writer.append(b"x")
+    world.writer.sync()
+    with alone(world.root):
+        task = asyncio.create_task(world.exporter.run())
+        await asyncio.sleep(0.2)
+        assert world.documents() == []
+    while not world.documents():
+        await asyncio.sleep(0.05)
+    with alone(world.root) as free:
+        assert not free
+    task.cancel()
+    await asyncio.wait([task])
+    world.writer.append(b"x")
+    world.writer.sync()
+    world.exporter.last()
+    assert len(world.documents()) == 2
+
+
 def test_each_day_names_all_writers(world: World, opened: Opened) -> None:
     """The day before may be dropped."""
     idle = opened()
@@ -120,3 +151,23 @@ def test_the_copy_makes_up_for_what_it_missed(world: World) -> None:
     own.write_bytes(own.read_bytes()[:-10].replace(b"0", b"1"))
     with pytest.raises(OSError, match="changed"):
         world.another().copy()
+
+
+async def test_what_fails_is_told(world: World, tmp_path: Path) -> None:
+    """For the metric, until it works again."""
+    (tmp_path / "file").write_text("")
+    told: list[int] = []
+    world.writer.append(b"x")
+    world.writer.sync()
+    exporter = Exporter(world.root, world.signer, tmp_path / "file" / "copy", tell=told.append)
+    task = asyncio.create_task(exporter.run())
+    async with asyncio.timeout(10):
+        while 1 not in told:
+            await asyncio.sleep(0.05)
+        (tmp_path / "file").unlink()
+        (tmp_path / "file" / "copy").mkdir(parents=True)
+        while told[-1]:
+            await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert list((tmp_path / "file" / "copy").iterdir())

@@ -63,6 +63,7 @@ def test_the_newest_file_stays_however_old(log: Path, root: Path, clock: list[fl
     Retention(root, 5, SIGNER, control, clock=lambda: clock[0]).step()
     control.close()
     assert len(segments(log)) == 1
+    assert len(list((root / HEADS).glob("*.jsonl"))) == 1  # the next line names it: signing never begins anew
 
 
 def test_nobody_without_the_key_can_say_that_something_was_dropped(log: Path, root: Path) -> None:

@@ -11,19 +11,26 @@ import pytest
 
 from gateway.audit.chain import GENESIS, HEADER, framed, frames
 from gateway.audit.heads import HEADS, Exporter, Signer
-from gateway.audit.segments import segment, segments
-from gateway.audit.slots import node
+from gateway.audit.segments import HEAD, Head, segment, segments, settled, write_head
+from gateway.audit.slots import node, take
 from gateway.audit.verify import Fault, Report, verify
 from gateway.audit.writer import Writer, open_writer
 
 Opened = Callable[..., Writer]
 SIGNER = Signer(b"k" * 32)
 RECORDS = 301
+WRITTEN = [0]
+"""When all records of a test are written, Unix milliseconds."""
 
 
 def record(i: int) -> bytes:
     kind = "accepted" if i % 2 == 0 else "finished"
-    return b'{"at":1,"id":"turn%04d","t":"%s"}' % (i // 2, kind.encode())
+    return b'{"at":%d,"id":"turn%04d","t":"%s"}' % (WRITTEN[0], i // 2, kind.encode())
+
+
+@pytest.fixture(autouse=True)
+def _written() -> None:
+    WRITTEN[0] = time.time_ns() // 1_000_000
 
 
 @pytest.fixture
@@ -35,6 +42,7 @@ def log(root: Path) -> Path:
         writer.append(record(i))
         if i % 10 == 0:
             writer.sync()
+            time.sleep(0.002)  # lines are a second apart, and told apart by their milliseconds
             exporter.step()
     writer.close()
     return writer.slot.directory
@@ -68,6 +76,10 @@ def recompute(directory: Path, change: Callable[[bytes], bytes]) -> None:
         path = segment(directory, first)
         data, before = framed(before, [change(body) for _, _, body in frames(path)])
         path.write_bytes(data)
+    settles = settled(directory)
+    assert settles is not None
+    with (directory / HEAD).open("r+b") as file:
+        write_head(file.fileno(), Head(settles.seq, before))
 
 
 def test_a_log_that_nobody_touched_is_well(log: Path, root: Path) -> None:
@@ -167,7 +179,7 @@ def test_a_copy_shows_what_was_cut_here(log: Path, root: Path, tmp_path: Path) -
     own = next((root / HEADS).glob("*.jsonl"))
     own.write_bytes(b"".join(own.read_bytes().splitlines(keepends=True)[:-1]))
     assert checked(root).ok
-    assert [one.kind for one in verify(root, SIGNER, (root / HEADS, tmp_path / "copy")).faults] == ["tail"]
+    assert [one.kind for one in verify(root, SIGNER, (root / HEADS, tmp_path / "copy")).faults] == ["copy", "tail"]
 
 
 @pytest.mark.usefixtures("log")
@@ -224,3 +236,154 @@ def test_a_log_whose_heads_were_all_removed_is_found_out(log: Path, root: Path) 
     first = segment(log, segments(log)[0])
     os.utime(first, (time.time() - 90, time.time() - 90))
     assert only(root).kind == "line"
+
+
+BEGIN = 600
+"""Seconds ago that `Past` begins."""
+
+
+class Past:
+    """Ten minutes of a writer and of signing, a turn's end each second; *signs* says in which of them somebody did."""
+
+    def __init__(self, root: Path, signs: Callable[[int], bool] = lambda _: True) -> None:
+        self.root, self.now = root, time.time() - BEGIN
+        writer = Writer(take(root, "w"), segment_bytes=8000, clock=lambda: self.now)
+        exporter = self.exporter()
+        for second in range(BEGIN - 60):
+            self.now += 1
+            writer.append(self.finished(second))
+            if signs(second):
+                writer.sync()
+                exporter.step()
+        writer.close()
+        self.directory = writer.slot.directory
+
+    def exporter(self) -> Exporter:
+        """Who signs at the time that it is."""
+        return Exporter(self.root, SIGNER, clock=lambda: self.now)
+
+    def finished(self, number: int) -> bytes:
+        return b'{"at":%d,"id":"turn%d","t":"finished"}' % (int(self.now * 1000), number)
+
+    def cut_heads(self, left: int) -> None:
+        """Leave the first lines alone."""
+        path, *others = sorted((self.root / HEADS).glob("*.jsonl"))
+        for other in others:
+            other.unlink()
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:left]))
+
+    def forge(self, kind: str) -> Path:
+        """Put a writer there whose chain is fine; return its directory."""
+        begin = self.now
+        self.now -= 300
+        writer = Writer(take(self.root, kind), clock=lambda: self.now)
+        writer.append(self.finished(1))
+        writer.close()
+        self.now = begin
+        return writer.slot.directory
+
+
+def kinds(root: Path) -> list[str]:
+    return [fault.kind for fault in checked(root).faults]
+
+
+def test_lines_that_were_cut_off_are_found_out(root: Path) -> None:
+    """Records are minutes younger than the last line that is left: the chain was recomputed behind it."""
+    past = Past(root)
+    assert checked(root).ok
+    past.cut_heads(1)
+    recompute(past.directory, lambda body: body.replace(b"turn77", b"turn78"))
+    fault = only(root)
+    assert (fault.kind, fault.seq, fault.writer) == ("unsigned", 3, past.directory.name)
+    assert fault.id == "turn1"
+
+
+def test_what_was_signed_late_is_counted(root: Path) -> None:
+    """A gateway that signs again behind lines that were cut off: only a copy of them tells what was done meanwhile."""
+    past = Past(root)
+    shutil.copytree(root / HEADS, root.parent / "copy")
+    past.cut_heads(1)
+    recompute(past.directory, lambda body: body.replace(b'"turn77"', b'"turn78"'))
+    past.exporter().step()
+    report = checked(root)
+    found = report.writers[past.directory.name]
+    assert (report.ok, found.late_first) == (True, 33) and found.late > 400
+    copied = verify(root, SIGNER, (root / HEADS, root.parent / "copy"))
+    assert [(fault.kind, fault.seq) for fault in copied.faults] == [("heads", 79)]
+
+
+def test_nobody_is_accused_where_nobody_signed_for_a_while(root: Path) -> None:
+    """The control process was away: what it signed late is counted, and no fault."""
+    past = Past(root, lambda second: not 100 < second < 300)
+    report = checked(root)
+    assert (report.ok, 100 < report.writers[past.directory.name].late < 200) == (True, True)
+
+
+def test_what_a_kill_left_unsigned_is_no_fault(root: Path) -> None:
+    """Its slot may stay free for long; it is younger than the last line of then by a second."""
+    past = Past(root)
+    writer = Writer(take(root, "w"), clock=lambda: past.now)
+    past.now += 0.4
+    writer.append(past.finished(0))
+    head = (past.directory / HEAD).read_bytes()
+    writer.close()
+    (past.directory / HEAD).write_bytes(head)  # it was killed before the sync
+    assert checked(root).ok
+    past.now += 100
+    past.exporter().step()
+    assert checked(root).ok
+
+
+def test_without_lines_and_key_there_is_no_proof(root: Path) -> None:
+    """A gateway makes both at its start; that they are gone is a fault, and so is a log that is gone."""
+    Past(root)
+    shutil.rmtree(root / HEADS)
+    assert [fault.kind for fault in verify(root, None, (root / HEADS,)).faults] == ["line", "line"]
+    for path in root.glob("*-*"):
+        shutil.rmtree(path)
+    assert kinds(root) == ["writer"]
+
+
+def test_removed_lines_are_not_made_good_by_new_ones(root: Path) -> None:
+    """The first line of all says when signing began, and there were turns before."""
+    past = Past(root)
+    shutil.rmtree(root / HEADS)
+    past.exporter().step()
+    assert (only(root).kind, only(root).id) == ("writer", "turn0")
+
+
+def test_a_writer_that_somebody_put_there_is_not_signed_and_named(root: Path) -> None:
+    """Its chain is fine, and older than the last line."""
+    past = Past(root)
+    forged = past.forge("cli")
+    exporter = past.exporter()
+    past.now += 11
+    assert exporter.step()
+    assert forged.name not in str(list((root / HEADS).glob("*"))[-1].read_bytes())
+    assert (only(root).kind, only(root).writer) == ("writer", forged.name)
+
+
+def test_a_writer_that_was_signed_later_than_it_was_written_is_named(root: Path) -> None:
+    """By who had the key, or by a gateway whose clock its begin agrees with."""
+    past = Past(root)
+    forged = past.forge("cli")
+    head = settled(forged)
+    assert head is not None
+    path = max((root / HEADS).glob("*.jsonl"))
+    previous = SIGNER.open(path.read_bytes().splitlines()[-1])["signature"]
+    heads = {forged.name: [head.seq, head.hash.hex()]}
+    line = SIGNER.seal({"at": int(past.now * 1000) + 1, "heads": heads, "previous": previous})
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    assert (only(root).kind, only(root).writer, only(root).id) == ("writer", forged.name, "turn1")
+
+
+@pytest.mark.parametrize("which", [1, -1])
+def test_a_file_that_was_removed_before_a_restart_is_missing(log: Path, root: Path, which: int) -> None:
+    """No number is used again: the hole stays where it was."""
+    first = segments(log)[which]
+    segment(log, first).unlink()
+    writer = open_writer(root, "w")
+    writer.append(record(0))
+    writer.close()
+    Exporter(root, SIGNER).step()
+    assert (only(root).kind, only(root).seq) == ("missing", first)

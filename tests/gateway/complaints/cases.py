@@ -6,9 +6,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.audit.entries import Appeal, Complaint
 from gateway.audit.sinks import Heard
+from gateway.complaints.labels import Turn
 from gateway.complaints.sink import CaseSink
 
 CONTENT = "0123456789abcdef01234567"
+
+
+async def find_nothing(content_id: str) -> Turn | None:
+    """Find no turn: there is no index of the log."""
+    del content_id
+    return None
 
 
 def appeal(number: int, **changes: Any) -> Appeal:

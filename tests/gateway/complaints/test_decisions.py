@@ -20,18 +20,18 @@ class Desk:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.now = 1_000.0
-        self.restored: list[tuple[str, str, str]] = []
+        self.restored: list[tuple[str, str, str, str]] = []
         self.failure: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.told = 0
         self.decisions = Decisions(engine, self.uphold, self.find, self.tell, lambda: self.now)
 
-    async def uphold(self, person: str, reason: str, by: str) -> None:
+    async def uphold(self, person: str, reason: str, by: str, appeal: str) -> None:
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        self.restored.append((person, reason, by))
+        self.restored.append((person, reason, by, appeal))
 
     async def find(self, content_id: str) -> Turn:
         assert content_id == CONTENT
@@ -54,7 +54,7 @@ async def test_an_upheld_appeal_restores_the_standing(desk: Desk) -> None:
     await enter(desk.engine, appeal(1))
     row = await desk.decisions.uphold("apl_1", "误判", "ann")
     assert (row["status"], row["reason"], row["decided_by"], row["decided_at"]) == ("upheld", "误判", "ann", 1_000)
-    assert ([("p1", "误判", "ann")], 1) == (desk.restored, desk.told)
+    assert ([("p1", "误判", "ann", "apl_1")], 1) == (desk.restored, desk.told)
     [label] = await desk.labels()
     assert (label["label"], label["part"], label["sha256"]) == ("harmless", "words", "a" * 64)
     assert (label["source"], label["source_id"], label["content_id"]) == ("appeal", "apl_1", CONTENT)

@@ -18,7 +18,7 @@ from gateway.review_metrics import ReviewMetrics
 from gateway.settings import Settings
 from gateway.state import sql
 from gateway.tasks import ended
-from tests.gateway.complaints.cases import appeal, complaint, enter
+from tests.gateway.complaints.cases import appeal, complaint, enter, find_nothing
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ async def queues(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
         yield opened
 
 
-async def nobody(person: str, reason: str, by: str) -> None:
-    del person, reason, by
+async def nobody(person: str, reason: str, by: str, appeal: str) -> None:
+    del person, reason, by, appeal
 
 
 async def statuses(redis: "Redis") -> list[str | None]:
@@ -42,7 +42,7 @@ async def statuses(redis: "Redis") -> list[str | None]:
 async def test_the_workers_are_told(queues: AsyncEngine, redis: "Redis") -> None:
     """Of new cases and of decisions; and of all of it again once Redis has lost it."""
     keeper = Keeper(queues, redis, ReviewMetrics(), 183, lambda: 500.0)
-    decisions = Decisions(queues, nobody, changed=keeper.poke, clock=lambda: 400.0)
+    decisions = Decisions(queues, nobody, find_nothing, changed=keeper.poke, clock=lambda: 400.0)
     await enter(queues, appeal(1), complaint(2))
     await keeper.step()
     assert ["open", "open"] == await statuses(redis)
@@ -76,7 +76,7 @@ async def test_old_decisions_go(queues: AsyncEngine, redis: "Redis") -> None:
     now = [1_000.0]
     keeper = Keeper(queues, redis, ReviewMetrics(), 183, lambda: now[0])
     await enter(queues, appeal(1))
-    await Decisions(queues, nobody, clock=lambda: 1_000.0).reject("apl_1", "x", "ann")
+    await Decisions(queues, nobody, find_nothing, clock=lambda: 1_000.0).reject("apl_1", "x", "ann")
     for days, left in ((183, 1), (184, 0)):
         now[0] = 1_000.0 + days * 86_400
         await keeper.step()

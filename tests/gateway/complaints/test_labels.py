@@ -5,12 +5,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.complaints import labels
 from gateway.complaints.decisions import Decisions
-from gateway.complaints.labels import Labels, find_nothing
-from tests.gateway.complaints.cases import complaint, enter
+from gateway.complaints.labels import Labels
+from tests.gateway.complaints.cases import complaint, enter, find_nothing
 
 
-async def nobody(person: str, reason: str, by: str) -> None:
-    del person, reason, by
+async def nobody(person: str, reason: str, by: str, appeal: str) -> None:
+    del person, reason, by, appeal
 
 
 async def test_labels_are_read_in_order(queues: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:

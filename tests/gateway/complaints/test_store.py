@@ -6,11 +6,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.complaints import store
 from gateway.complaints.decisions import Decisions
 from gateway.complaints.store import Cases, Filter, UnknownCase
-from tests.gateway.complaints.cases import appeal, complaint, enter
+from tests.gateway.complaints.cases import appeal, complaint, enter, find_nothing
 
 
-async def nothing(person: str, reason: str, by: str) -> None:
-    del person, reason, by
+async def nothing(person: str, reason: str, by: str, appeal: str) -> None:
+    del person, reason, by, appeal
 
 
 async def test_the_oldest_due_come_first(queues: AsyncEngine) -> None:
@@ -29,7 +29,7 @@ async def test_they_are_filtered(queues: AsyncEngine) -> None:
     """By status, by what is overdue, by kind and by person."""
     await enter(queues, complaint(1), complaint(2, kind="minors", person="p2"), complaint(300))
     cases = Cases(queues, "complaints")
-    await Decisions(queues, nothing, clock=lambda: 200.0).answer("cmp_1", "好", "ann", founded=False)
+    await Decisions(queues, nothing, find_nothing, clock=lambda: 200.0).answer("cmp_1", "好", "ann", founded=False)
 
     async def found(**wanted: str | bool) -> list[str]:
         return [one["id"] for one in await cases.page(9, None, Filter(**wanted), 200)]  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ async def test_all_are_read_in_parts(queues: AsyncEngine, monkeypatch: pytest.Mo
 async def test_what_was_told_is_told_once(queues: AsyncEngine) -> None:
     """Unless it changes, or the state server has lost it."""
     await enter(queues, appeal(1))
-    cases, decisions = Cases(queues, "appeals"), Decisions(queues, nothing, clock=lambda: 200.0)
+    cases, decisions = Cases(queues, "appeals"), Decisions(queues, nothing, find_nothing, clock=lambda: 200.0)
     [old] = await cases.unpublished()
     await decisions.reject("apl_1", "查过", "ann")
     await cases.told(old)  # it was told what was so before
@@ -72,6 +72,6 @@ async def test_old_decisions_are_forgotten(queues: AsyncEngine) -> None:
     """What is open stays, however old."""
     await enter(queues, appeal(1), appeal(2))
     cases = Cases(queues, "appeals")
-    await Decisions(queues, nothing, clock=lambda: 200.0).reject("apl_1", "查过", "ann")
+    await Decisions(queues, nothing, find_nothing, clock=lambda: 200.0).reject("apl_1", "查过", "ann")
     assert (0, 1) == (await cases.forget(200), await cases.forget(201))
     assert ["apl_2"] == [one["id"] for one in await cases.page(9, None, Filter(), 0)]

@@ -1,13 +1,19 @@
 """What runs is made what is wanted, with real processes, and nothing that is the same is touched."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from backends.difference import Difference
 from backends.errors import UnknownModel
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.house import House
+from gateway.state import board
+from gateway.state.drains import Drains
 from tests.backends.running import alive, eventually
-from tests.gateway.fleet.conftest import Machine
+from tests.gateway.fleet.conftest import NODE, Machine
 
 
 async def test_what_is_wanted_runs_and_what_is_not_is_gone(machine: Machine) -> None:
@@ -111,3 +117,30 @@ async def test_what_is_to_start_is_known_at_once_to_be_coming(machine: Machine) 
     assert [] == machine.fleet.coming()
     machine.fleet.apply([machine.deployment("b", gpus=[0])])
     assert ["b#0"] == machine.fleet.coming()
+
+
+async def test_engines_that_were_left_are_adopted_or_ended(redis: "Redis", tmp_path: Path) -> None:
+    """None is ended before it is known what is wanted, and nothing new is started beside one that is not."""
+
+    def fleet() -> Fleet:
+        house = House(tmp_path / "data", leaves=True, drain_seconds=0.2)
+        return Fleet(NODE, house, board.Publisher(board.Board(redis)), Drains(redis, NODE, 1))
+
+    def pids(one: Fleet) -> dict[str, int | None]:
+        return {member.replica.id: member.replica.process.pid for member in one.members}
+
+    machine = Machine(redis, tmp_path)
+    before, after = fleet(), fleet()
+    async with before.running():
+        before.apply([machine.deployment("kept"), machine.deployment("gone")])
+        await eventually(lambda: not before.coming())
+        known = pids(before)
+    async with after.running():
+        await asyncio.sleep(0.3)
+        assert all(alive(pid or 0) for pid in known.values())
+        after.apply([machine.deployment("kept"), machine.deployment("new")])
+        await eventually(lambda: not after.coming())
+        assert known["kept#0"] == pids(after)["kept#0"]
+        assert not alive(known["gone#0"] or 0)
+        after.house.leaves_engines = False
+    assert not alive(known["kept#0"] or 0)

@@ -17,6 +17,22 @@ def test_a_file_with_and_without_its_header() -> None:
     assert read(b"t,a,ann\n")[0] == [(1, Row("t", "a", "ann"))]
 
 
+@pytest.mark.parametrize(
+    "header", ["user,alias,tenant", "alias,user", "tenant;alias;user", "tenant_id,alias,user_id", "Tenant\tAlias\tUser"]
+)
+def test_another_header_is_refused_by_name(header: str) -> None:
+    """In place of entering its names as people: the columns that are expected are told."""
+    with pytest.raises(MeasureRefused, match=r"line 2: its columns are .* expected is `tenant,alias,user`") as refused:
+        read(f"\n{header}\nt,a,ann\n".encode())
+    assert (refused.value.field, refused.value.conflict) == ("body", False)
+
+
+def test_somebody_may_be_called_like_a_column() -> None:
+    """Behind the header, or in any row but the first."""
+    rows, faults = read(b" Tenant,ALIAS,user\nt,user,ann\nt,x,alias\n")
+    assert ([row for _, row in rows], faults) == ([Row("t", "user", "ann"), Row("t", "x", "alias")], [])
+
+
 def test_faults_name_line_and_field() -> None:
     """Each row that cannot be read is told, and the others are."""
     rows, faults = read(b"t,a,ann\nt,b\nt,,ann\nt,unknown,ann\n" + b"x" * 65 + b",c,ann\n")

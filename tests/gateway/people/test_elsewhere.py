@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.audit.entries import Accepted, Finished, Strike, encode
+from gateway.audit.entries import Accepted, Applied, Finished, Person, Strike, encode
 from gateway.audit.record import new_id
 from gateway.audit.writer import Writer, open_writer
 from gateway.people.elsewhere import Counted, Elsewhere, others_of
@@ -128,6 +128,27 @@ async def test_one_of_both_rebuilds(both: tuple[Gateway, Gateway], redis: "Redis
     assert await first.ledger.claim(60)
     assert await second.rebuilder.step() == 0
     assert not await first.ledger.complete()
+
+
+async def test_an_appeal_that_two_decide_is_upheld_once(both: tuple[Gateway, Gateway], redis: "Redis") -> None:
+    """One was killed before it could store the decision, and the other one has it in its own log, too."""
+    first, _ = both
+    for words in "abc":
+        await first.say(words)
+    at = time.time_ns() // 1_000_000
+    for one in both:
+        record = Person(at=at, id="apl_1", person=PERSON, kind="uphold", strike=Strike(at))
+        change = await one.ledger.uphold(PERSON, "apl_1")
+        end = Applied(at=at, id="apl_1", person=PERSON, strike=Strike(change.at, change.seq, "uphold"))
+        one.writer.append(encode(record), encode(end))
+        await one.index()
+        await first.say("d")
+    await first.index()
+    before = (await first.ledger.look(PERSON)).state
+    await redis.flushall()
+    for one in both:
+        assert await one.rebuilder.step() == 1
+        assert (await one.ledger.look(PERSON)).state == before
 
 
 async def test_records_are_kept_once(both: tuple[Gateway, Gateway]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.people.ledger import EPOCH, Changed, Incomplete, Ledger
-from policies.strikes import DAY_MS, GOOD, Record, Rule, State
+from policies.strikes import DAY_MS, GOOD, REPEATED, STRUCK, UNTIL_LIFTED, Record, Rule, Seen, State
 
 NOON = 1_764_000_000_000
 
@@ -27,7 +27,7 @@ async def test_the_script_is_the_rule(ledger: Ledger, seed: int) -> None:
     """Any story of utterances, lifts, appeals and suspensions ends the same, step by step."""
     draw = random.Random(seed)  # noqa: S311 - a story, no secret
     record, now = Record(ledger.rule), NOON + draw.randrange(DAY_MS)
-    for _ in range(60):
+    for step in range(60):
         now += draw.choice([0, 1, 500, 5_000, 9_999, 10_000, 30_000, 3_600_000, DAY_MS, -5_000, 31 * DAY_MS])
         what = draw.random()
         if what < 0.85:
@@ -38,7 +38,7 @@ async def test_the_script_is_the_rule(ledger: Ledger, seed: int) -> None:
         elif what < 0.95:
             upheld = draw.random() < 0.5
             (record.uphold if upheld else record.lift)(now)
-            change = await ledger.lift("p", upheld=upheld, at=now)
+            change = await (ledger.uphold("p", f"{step}", at=now) if upheld else ledger.lift("p", at=now))
         else:
             record.suspend(now, now + 1_000)
             change = await ledger.suspend("p", now + 1_000, at=now)
@@ -88,6 +88,16 @@ async def test_standings_of_many_are_one_question(ledger: Ledger, redis: "Redis"
         await ledger.among(["p"])
 
 
+async def test_those_of_note_among_many(ledger: Ledger, redis: "Redis") -> None:
+    """One command; whoever is in good standing is not there."""
+    await ledger.count("p", "a", violation=True)
+    await ledger.suspend("q", UNTIL_LIFTED)
+    assert await ledger.noted(["q", "p", "nobody"]) == {name: await ledger.look(name) for name in ("q", "p")}
+    await redis.delete(EPOCH)
+    with pytest.raises(Incomplete):
+        await ledger.noted(["p"])
+
+
 SAY = """
 import asyncio, sys
 from redis.asyncio import Redis
@@ -105,6 +115,34 @@ async def run(socket, number, words):
 asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 """Says so many violations, one in ten of them twice at once."""
+
+
+async def test_an_appeal_is_upheld_once(ledger: Ledger) -> None:
+    """Again it does nothing, whatever came since, and tells what was done then; also after it was set."""
+    for words in "abc":
+        await ledger.count("p", words, violation=True)
+    first = await ledger.uphold("p", "apl_1")
+    assert first.after.state.level == 0
+    await ledger.count("p", "d", violation=True)
+    now = await ledger.look("p")
+    assert await ledger.uphold("p", "apl_1", seq=0) == first
+    assert await ledger.look("p") == now
+    await ledger.redis.flushall()
+    await ledger.open("e2")
+    await ledger.set("p", now.state, upheld={"apl_1": first})
+    assert await ledger.uphold("p", "apl_1") == first
+    assert (await ledger.look("p")).state == now.state
+
+
+async def test_utterances_are_set_with_the_standing(ledger: Ledger) -> None:
+    """What was said a moment ago is not new; another person's words are."""
+    change = await ledger.count("p", "a", violation=True)
+    await ledger.redis.flushall()
+    await ledger.open("e2")
+    await ledger.set("p", change.after.state, seen={"a": Seen(change.at, change.at, violation=True)})
+    assert (await ledger.count("p", "a", violation=True)).event == REPEATED
+    assert (await ledger.count("q", "a", violation=True)).event == STRUCK
+    assert (await ledger.look("p")).state.row == 1
 
 
 async def test_many_processes_count_exactly(valkey: Path, redis: "Redis") -> None:

@@ -13,7 +13,7 @@ from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
 from gateway.people.ledger import Change, Changed
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import PENDING
-from policies.strikes import BY_HAND, GOOD, UNTIL_LIFTED
+from policies.strikes import BY_HAND, GOOD, UNTIL_LIFTED, State
 from tests.gateway.people.conftest import World, away
 
 HOUR_MS = 3_600_000
@@ -56,10 +56,23 @@ async def test_a_suspension_and_its_lift(world: World, ann: str) -> None:
     assert world.told() == [("suspend", ann), ("done suspend", ann), ("lift", ann), ("done lift", ann)]
 
 
+async def test_where_there_is_nothing_to_lift(world: World, ann: str) -> None:
+    """It is refused, and not on record; a row, or a violation today, is something. Not known: it is done later."""
+    with pytest.raises(MeasureRefused) as refused:
+        await world.people.lift(ann, "r", "eve")
+    assert (refused.value.field, refused.value.conflict, world.told()) == ("id", True, [])
+    await world.say(ann, "a")
+    assert (await world.people.lift(ann, "r", "eve")).state.today == 0
+    await world.ledger.set(ann, State(today=1, day=1, at=1))  # of a day long ago
+    with pytest.raises(MeasureRefused):
+        await world.people.lift(ann, "r", "eve")
+    assert not (await world.over(away()).measures.lift(ann, "r", "eve")).applied
+
+
 async def test_an_upheld_appeal_gives_the_level_back_once(world: World, ann: str) -> None:
     """Also where the log is replayed."""
     await twice_suspended(world, ann)
-    upheld = await world.people.uphold(ann, "a mistake", "eve")
+    upheld = await world.people.uphold(ann, "a mistake", "eve", "apl_1")
     assert (upheld.state.level, upheld.state.until) == (1, 0)
     assert await world.replayed(ann) == upheld.state
 
@@ -103,28 +116,64 @@ async def test_a_process_that_is_killed_after_it_was_done(
 
     monkeypatch.setattr(world.people.journal, "done", killed)
     with pytest.raises(KeyboardInterrupt):
-        await world.people.uphold(ann, "a mistake", "eve")
+        await world.people.uphold(ann, "a mistake", "eve", "apl_1")
     rebuilder = Rebuilder(world.ledger, world.root)
     assert [await rebuilder.step() for _ in range(UNDERWAY_LOOKS + 2)].count(1) == 1
     found = await world.state(ann)
     assert (found.level, found.until) == (1, 0)
 
 
+@pytest.mark.parametrize("when", ["before", "after", "told"])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_appeal_that_is_decided_again_after_a_kill(
+    world: World, ann: str, monkeypatch: pytest.MonkeyPatch, when: str, lost: bool
+) -> None:
+    """Killed before its standing was changed, after, or when even that was on record; the state *lost* since or not.
+
+    The level goes back by one, what was said since stays, and a replay says the same.
+    """
+    await twice_suspended(world, ann)
+
+    async def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    where = {"before": (world.people, "_applied"), "after": (world.people.journal, "done")}
+    with monkeypatch.context() as patched:
+        if when == "told":
+            await world.people.uphold(ann, "a mistake", "eve", "apl_1")
+        else:
+            patched.setattr(*where[when], killed)
+            with pytest.raises(KeyboardInterrupt):
+                await world.people.uphold(ann, "a mistake", "eve", "apl_1")
+    rebuilder = Rebuilder(world.ledger, world.root)
+    for _ in range(UNDERWAY_LOOKS + 2):
+        await rebuilder.step()
+    await world.say(ann, "g")
+    if lost:
+        await world.replayed(ann)
+    done = await world.people.uphold(ann, "a mistake after all", "bob", "apl_1")
+    assert (done.applied, done.state.level, done.state.row) == (True, 1, 0)
+    found = await world.state(ann)
+    assert (found.level, found.row, found.until) == (1, 1, 0)
+    assert await world.replayed(ann) == found
+
+
 async def test_what_is_counted_meanwhile_stays_in_order(
     world: World, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A violation between the look at a standing and the lift is lifted, too; it is tried again by the new number."""
+    await world.say(ann, "z")
     lift, tries = world.ledger.lift, []
 
-    async def interrupted(person: str, *, upheld: bool = False, seq: int | None = None) -> Change:
+    async def interrupted(person: str, *, seq: int | None = None) -> Change:
         if not tries:
             await world.say(person, "a")
         tries.append(seq)
-        return await lift(person, upheld=upheld, seq=seq)
+        return await lift(person, seq=seq)
 
     monkeypatch.setattr(world.ledger, "lift", interrupted)
     done = await world.people.lift(ann, "r", "eve")
-    assert (tries, done.state.row) == ([0, 1], 0)
+    assert (tries, done.state.row) == ([1, 2], 0)
 
 
 async def test_a_command_that_comes_too_late_does_nothing(world: World, ann: str) -> None:
@@ -132,7 +181,7 @@ async def test_a_command_that_comes_too_late_does_nothing(world: World, ann: str
     seq = (await world.ledger.look(ann)).seq
     await world.ledger.set(ann, GOOD)
     with pytest.raises(Changed):
-        await world.ledger.lift(ann, upheld=True, seq=seq)
+        await world.ledger.uphold(ann, "apl_1", seq=seq)
     with pytest.raises(Changed):
         await world.ledger.suspend(ann, UNTIL_LIFTED, seq=seq)
 

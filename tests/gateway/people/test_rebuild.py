@@ -1,21 +1,27 @@
 """Standings from the log, on a real chain and a real state server."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from gateway.audit.entries import Accepted, Finished, Person, Strike, encode
+from gateway.audit.entries import Accepted, Finished, Person, Strike, Struck, decode, encode
 from gateway.audit.heads import signer
 from gateway.audit.retention import drop
+from gateway.audit.segments import read
+from gateway.audit.sinks import Heard
 from gateway.audit.writer import Writer, open_writer
 from gateway.cli import main
+from gateway.people.journal import Journal
 from gateway.people.ledger import EPOCH, Ledger, Stamped
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import PENDING
-from policies.strikes import GOOD, Rule
+from gateway.webhooks.events import Message, message
+from gateway.webhooks.rules import Event as WebhookEvent
+from policies.strikes import GOOD, SUSPENDING, Rule
 
 
 @pytest.fixture
@@ -32,6 +38,15 @@ async def rebuilder(redis: "Redis", tmp_path: Path) -> Rebuilder:
     return found
 
 
+@pytest.fixture
+def shell(valkey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[int]]:
+    """Runs `gateway strikes rebuild`."""
+    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    return lambda: asyncio.to_thread(main, ["strikes", "rebuild"])  # the command has a loop of its own
+
+
 async def say(writer: Writer, ledger: Ledger, turn: str, words: str, *, violation: bool = True) -> None:
     """Put an utterance on record and count it, as a turn does."""
     counts = "violation" if violation else "clean"
@@ -40,7 +55,8 @@ async def say(writer: Writer, ledger: Ledger, turn: str, words: str, *, violatio
     writer.append(encode(begin))
     change = await ledger.count("p", words, violation=violation)
     strike = Strike(change.at, change.seq, change.event, change.before.state, change.after.state)
-    writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike)))
+    struck = Struck("p") if change.event in SUSPENDING else None
+    writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike, struck=struck)))
 
 
 async def test_a_lost_state_comes_back(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
@@ -58,6 +74,21 @@ async def test_a_lost_state_comes_back(writer: Writer, rebuilder: Rebuilder, red
     assert await rebuilder.step() == 0
 
 
+async def test_one_utterance_around_a_loss_is_one_strike(writer: Writer, rebuilder: Rebuilder, redis: "Redis") -> None:
+    """The same words again within ten seconds are known to the state server that was filled anew; others are not."""
+    ledger = rebuilder.ledger
+    await say(writer, ledger, "1", "a")
+    await redis.flushall()
+    assert await rebuilder.step() == 1
+    await say(writer, ledger, "2", "a")
+    await say(writer, ledger, "3", "a")
+    assert (await ledger.look("p")).state.row == 1
+    await redis.flushall()
+    assert await Rebuilder(ledger, rebuilder.events.root).step() == 1
+    await say(writer, ledger, "4", "b")
+    assert (await ledger.look("p")).state.row == 2
+
+
 async def test_what_could_not_be_counted_is_made_up_for(writer: Writer, rebuilder: Rebuilder) -> None:
     """Violations during an outage count in their place: before a clean utterance that came after it."""
     ledger = rebuilder.ledger
@@ -72,6 +103,43 @@ async def test_what_could_not_be_counted_is_made_up_for(writer: Writer, rebuilde
     await say(writer, ledger, "3", "x")
     assert await rebuilder.step() == 0
     assert (await ledger.look("p")).state.until > 0
+
+
+async def test_a_suspension_that_only_the_log_has_is_told(
+    writer: Writer, rebuilder: Rebuilder, redis: "Redis", tmp_path: Path
+) -> None:
+    """Since when and why; under one id, however often a replay finds it, and that of the turn where one tells it."""
+    ledger, root = rebuilder.ledger, tmp_path / "audit"
+    rebuilder = Rebuilder(ledger, root, journal=Journal(writer))
+    for turn in ("1", "2", "3"):
+        pending(writer, turn)
+    await rebuilder.step()
+    found = (await ledger.look("p")).state
+    await redis.flushall()
+    await Rebuilder(ledger, root, journal=Journal(writer)).step()
+    told = messages(writer)
+    assert [(one.event, one.at, one.until, one.reason) for one in told] == [
+        (WebhookEvent.SUSPENDED, found.last // 1_000, found.until // 1_000, "violations in a row")
+    ] * 2
+    assert len({one.id for one in told}) == 1
+
+
+async def test_a_suspension_that_a_turn_told_is_not_told_again(
+    writer: Writer, rebuilder: Rebuilder, redis: "Redis", tmp_path: Path
+) -> None:
+    """After a loss of everything the replay finds it, and says the same."""
+    for turn in ("1", "2", "3"):
+        await say(writer, rebuilder.ledger, turn, turn)
+    await redis.flushall()
+    await Rebuilder(rebuilder.ledger, tmp_path / "audit", journal=Journal(writer)).step()
+    told = messages(writer)
+    assert (len(told), len({one.id for one in told})) == (2, 1)
+
+
+def messages(writer: Writer) -> list[Message]:
+    """Return what receivers are told of the log."""
+    heard = [Heard(writer.slot.name, row.cursor.seq, decode(row.body)) for row in read(writer.slot.directory)]
+    return [found for one in heard if (found := message(one)) is not None]
 
 
 async def test_a_turn_that_was_killed_counts_once(writer: Writer, rebuilder: Rebuilder) -> None:
@@ -99,18 +167,38 @@ async def test_what_an_admin_did_is_replayed(writer: Writer, rebuilder: Rebuilde
     assert not (await ledger.look("p")).state.suspended(time.time_ns() // 1_000_000)
 
 
-async def test_by_hand(
-    writer: Writer, rebuilder: Rebuilder, valkey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_by_hand(writer: Writer, rebuilder: Rebuilder, shell: Callable[[], Awaitable[int]]) -> None:
     """`gateway strikes rebuild` does the same."""
     await say(writer, rebuilder.ledger, "1", "a")
     await rebuilder.ledger.lift("p")  # not on record
-    monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
-    import asyncio  # noqa: PLC0415 - the command has a loop of its own
-
-    assert await asyncio.to_thread(main, ["strikes", "rebuild"]) == 0
+    assert await shell() == 0
     assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+async def test_by_hand_without_a_log(
+    rebuilder: Rebuilder, shell: Callable[[], Awaitable[int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what is missing and changes nothing, also where the shell alone has a log."""
+    await rebuilder.ledger.count("p", "a", violation=True)
+    assert await shell() == 78
+    assert f"no audit log of a gateway in {tmp_path / 'audit'}" in capsys.readouterr().err
+    assert not (tmp_path / "audit").exists()
+    open_writer(tmp_path / "audit", "cli").close()
+    assert await shell() == 78
+    assert (await rebuilder.ledger.look("p")).state.row == 1
+
+
+async def test_by_hand_with_a_log_that_knows_nobody(
+    writer: Writer, rebuilder: Rebuilder, shell: Callable[[], Awaitable[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has a standing that it says nothing of is counted, keeps it, and is no success; beside others they are."""
+    await rebuilder.ledger.count("q", "a", violation=True)
+    assert await shell() == 1
+    assert "1 people have violations in a row or are suspended, and the log says nothing" in capsys.readouterr().err
+    await say(writer, rebuilder.ledger, "1", "a")
+    assert await shell() == 0
+    assert "1 people have" in capsys.readouterr().err
+    assert (await rebuilder.ledger.look("q")).state.row == 1
 
 
 def pending(writer: Writer, turn: str) -> None:

@@ -73,7 +73,7 @@ async def test_a_page_of_a_person(world: World, roster: Roster) -> None:
     """Where they stand, and who says so."""
     shown = await roster.show(person_id("t", "ann"))
     assert (shown["standing"]["suspended"], shown["standing"]["why"]) == (True, "by_hand")
-    assert shown["links"] == {"history": f"/admin/people/{shown['id']}/history"}
+    assert shown["links"] == {what: f"/admin/people/{shown['id']}/{what}" for what in ("history", "events")}
     banned = await roster.show(person_id("t", "bob"))
     assert (banned["ban"]["made_by"], banned["ban"]["until"], banned["standing"]["suspended"]) == ("eve", None, False)
     assert (await world.over(away()).roster.show(shown["id"]))["standing"] is None

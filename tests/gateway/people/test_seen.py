@@ -29,9 +29,11 @@ async def rows(world: World, *heard: Heard) -> dict[str, Any]:
 
 
 async def test_whoever_speaks_is_known(world: World) -> None:
-    """By name, with the hours of the first and the last turn, in whatever order the writers are read."""
-    assert await rows(world, said("ann", 5 * HOUR + 7), said("ann", 9 * HOUR)) == {ANN: ("ann", 5 * HOUR, 9 * HOUR)}
-    assert (await rows(world, said("ann", 7 * HOUR)))[ANN] == ("ann", 5 * HOUR, 9 * HOUR)
+    """By name, with the moment of the first turn and the hour of the last, in whatever order the writers are read."""
+    assert await rows(world, said("ann", 5 * HOUR + 7), said("ann", 9 * HOUR)) == {ANN: ("ann", 5 * HOUR + 7, 9 * HOUR)}
+    assert (await rows(world, said("ann", 7 * HOUR)))[ANN] == ("ann", 5 * HOUR + 7, 9 * HOUR)
+    assert (await rows(world, said("ann", 5 * HOUR + 3)))[ANN] == ("ann", 5 * HOUR + 3, 9 * HOUR)
+    assert (await rows(world, said("ann", 9 * HOUR + 5)))[ANN] == ("ann", 5 * HOUR + 3, 9 * HOUR)
     assert (await rows(world, said("ann", 2 * HOUR), said("ann", 10 * HOUR)))[ANN] == ("ann", 2 * HOUR, 10 * HOUR)
     assert await rows(world, Heard("w0", 1, Torn(at=1, bytes=1, sha256=""))) == await rows(world)
 

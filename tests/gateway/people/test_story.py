@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway.audit.entries import Accepted, Finished, encode
 from gateway.audit.record import new_id
 from gateway.people.directory import Directory, person_id
+from gateway.people.errors import MeasureRefused
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import Kept, Standing
@@ -62,9 +63,10 @@ async def measured(people: Any, draw: random.Random, person: str) -> None:
             until = draw.choice([UNTIL_LIFTED, time.time_ns() // 1_000_000 + 5])
             await people.suspend(person, until, "r", "eve")
         case "lift":
-            await people.lift(person, "r", "eve")
+            with contextlib.suppress(MeasureRefused):  # there is nothing to lift
+                await people.lift(person, "r", "eve")
         case _:
-            await people.uphold(person, "r", "eve")
+            await people.uphold(person, "r", "eve", new_id())
 
 
 MEASURES = frozenset({"suspend", "lift", "uphold"})

@@ -1,5 +1,6 @@
 """Appeals and complaints at the client's port: on record before they are confirmed, bounded, and never a strike."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gateway.audit.entries import Accepted, AnyRecord, Appeal, Complaint, decode
 from gateway.audit.heads import writers
 from gateway.audit.segments import read
 from gateway.audit.writer import Writer, open_writer
+from gateway.complaints import contents
 from gateway.complaints.published import REJECTED, Board, Status
 from gateway.keys import digest
 from gateway.metrics import Metrics
@@ -22,6 +24,7 @@ from gateway.relay.desk import Desk
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.state.redis import connect
+from gateway.tasks import running
 from keywords.entry import Action, Entry
 from keywords.library import Library
 from tests.gateway.conftest import SECRET, Running, ring_document
@@ -109,6 +112,24 @@ async def test_a_complaint_quotes_bad_words_and_nobody_is_struck(desk: Running, 
     assert record.found[0].what == "7"
     assert not [one for one in recorded(tmp_path) if isinstance(one, Accepted)]
     assert not await redis.keys("gw:{standings}:p:*")
+
+
+async def test_whether_the_content_is_on_record_is_told(desk: Running, redis: "Redis") -> None:
+    """True, false, or null where nobody can tell; the complaint is taken all the same."""
+    known = {CONTENT}
+
+    async def find(content_id: str) -> str | None:
+        return content_id if content_id in known else None
+
+    assert (await complain(desk)).json()["content_on_record"] is None
+    async with running(asyncio.create_task(contents.Contents(redis, find, lambda: True).run())):
+        while not (await redis.pubsub_numsub(contents.CHANNEL))[0][1]:
+            await asyncio.sleep(0.01)
+        assert (await complain(desk)).json()["content_on_record"] is True
+        assert (await appeal(desk, content_id=CONTENT)).json()["content_on_record"] is True
+        wrong = await complain(desk, content_id="f" * 24)
+        assert (wrong.status_code, wrong.json()["content_on_record"]) == (201, False)
+    assert "content_on_record" not in (await appeal(desk)).json()
 
 
 async def test_a_complaint_needs_no_name(desk: Running, tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ BAD = {
     "blank before the colon": POST + b"content-length : 5\r\n\r\nhello",
     "nul in a header": POST + b"x: a\0b\r\n\r\n",
     "bad chunk size": POST + b"transfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    "path in Chinese": "GET /v1/models/千问 HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
+    "query in Chinese": "GET /v1/models?q=千问 HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
     "unknown transfer coding": POST + b"transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
 }
 

@@ -50,6 +50,13 @@ def test_what_is_wrong_is_named(shape: type[Any], body: Any, param: str) -> None
     assert (400, param) == (caught.value.status, caught.value.param)
 
 
+@pytest.mark.parametrize("kind", [{}, {"kind": "boring"}, {"kind": 1}])
+def test_the_kinds_are_named(kind: dict[str, Any]) -> None:
+    """Whoever names none, or another, reads which there are."""
+    with pytest.raises(Problem, match="illegal, false, infringing, privacy, discrimination, minors, other"):
+        read(ComplaintLetter, {"content_id": ID, **kind})
+
+
 def test_a_large_body_is_not_parsed() -> None:
     """However many commas it has."""
     with pytest.raises(Problem, match="bytes"):

@@ -87,7 +87,15 @@ def relay(raw: Sequence[bytes], guard: Any = None, choices: int = 1) -> bytes:
     if answer.cut is not None:
         out += answer.refused("不能继续。")
     assert answer.complete
+    assert finishes_of(out) == answer.finishes
     return out + answer.end(answer.tokens or Usage(prompt_tokens=9, completion_tokens=9))
+
+
+def finishes_of(out: bytes) -> list[str]:
+    """Why each choice ended, as the client reads it."""
+    chunks = [json.loads(block.removeprefix(b"data: ")) for block in out.split(b"\n\n") if block]
+    found = [choice.get("finish_reason") for chunk in chunks for choice in chunk["choices"]]
+    return [why for why in found if why]
 
 
 def blocks_of(out: bytes) -> list[bytes]:

@@ -455,6 +455,7 @@ class Log:
 
     def __init__(self) -> None:
         self.records: list[tuple[str, Outcome]] = []
+        self.finish_reasons: list[str] = []
 
     async def accepted(self, turn: Turn) -> None:
         turn.accepted = True
@@ -465,6 +466,7 @@ class Log:
 
     async def finished(self, turn: Turn) -> None:
         self.records.append(("finished", turn.outcome))
+        self.finish_reasons.append(turn.finish_reason)
 
 
 BAD = Verdict(Action.REFUSE, "A1a", (Evidence("keywords.in", "1"),))
@@ -634,6 +636,32 @@ async def test_every_turn_has_both_records(
     script(engine, *steps)
     await post(gateway, body)
     assert [("accepted", Outcome.OK), ("finished", outcome)] == log.records
+
+
+def ended(*finishes: str) -> dict[str, Any]:
+    """A whole answer whose choices ended in these ways."""
+    message = {"role": "assistant", "content": "天"}
+    choices = [{"index": i, "message": message, "finish_reason": why} for i, why in enumerate(finishes)]
+    return whole_chat() | {"choices": choices}
+
+
+def streamed(*finishes: str) -> list[Step]:
+    """The same as a stream."""
+    said = [event(delta({"content": "天"}, index=i)) for i in range(len(finishes))]
+    return stream(*said, *(event(delta({}, why, index=i)) for i, why in enumerate(finishes)), event(USAGE_CHUNK))
+
+
+@pytest.mark.parametrize("finishes", [("stop",), ("length",), ("tool_calls",), ("length", "stop"), ("stop", "stop")])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_why_an_answer_ended_is_on_record(
+    gateway: Running, engine: FakeEngine, finishes: tuple[str, ...], whole: bool
+) -> None:
+    """Whole or streamed; of several choices each way once."""
+    log = Log()
+    gateway.set_stages(audit=log)
+    script(engine, *(answer(ended(*finishes)) if whole else streamed(*finishes)))
+    assert (await post(gateway, {**(ASK if whole else STREAM), "n": len(finishes)})).status_code == 200
+    assert log.finish_reasons == [",".join(dict.fromkeys(finishes))]
 
 
 async def test_a_turn_that_cannot_be_recorded_is_not_answered(gateway: Running) -> None:

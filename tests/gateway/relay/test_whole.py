@@ -20,6 +20,7 @@ def relay(document: Any, guard: Any = None, request: Any = ASK) -> dict[str, Any
     answer = WholeAnswer(request, json.dumps(document, ensure_ascii=False).encode())
     answer.guard(guard or Through())
     found: dict[str, Any] = json.loads(answer.encode(Usage(3, 4)))
+    assert [choice.get("finish_reason") or "" for choice in found["choices"]] == answer.finishes
     return found
 
 

@@ -2,9 +2,10 @@
 
 from sqlalchemy import select
 
+from gateway.people.tables import people
 from gateway.settings import Settings
 from gateway.state import sql
-from gateway.state.inserting import insert_new, storable
+from gateway.state.inserting import insert_given, insert_new, storable
 from gateway.state.sql import retired_keys
 
 
@@ -16,6 +17,15 @@ async def test_rows_come_once(database: Settings) -> None:
             await insert_new(connection, retired_keys, made)
         found = await connection.execute(select(retired_keys.c.digest, retired_keys.c.retired_at))
         assert {"a": 1, "b": 2, "c": 3} == {row[0]: row[1] for row in found}
+
+
+async def test_many_rows_are_one_parameter(database: Settings) -> None:
+    """Texts and numbers arrive as they are, nothing as nothing."""
+    rows = [{"id": f"{i:024x}", "tenant": "t", "name": f"张'\"\\ {i}", "first_seen": i or None} for i in range(3_000)]
+    async with sql.opened(database) as engine, engine.begin() as connection:
+        await insert_given(connection, people, rows)
+        query = select(people.c.id, people.c.tenant, people.c.name, people.c.first_seen).order_by(people.c.id)
+        assert rows == [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 def test_no_zero_is_stored() -> None:

@@ -72,3 +72,9 @@ def test_an_event_has_one_id() -> None:
     """The same whenever its record is read, and another than that of the next record."""
     ids = [body(person("lift"), seq)["id"] for seq in (3, 3, 4)]
     assert (True, False) == (ids[0] == ids[1], ids[0] == ids[2])
+
+
+def test_what_is_on_record_twice_is_told_once() -> None:
+    """A measure that was asked for again after a kill has the id of the first time."""
+    assert body(person("uphold", id="apl_1"), 3)["id"] == body(person("uphold", id="apl_1"), 9)["id"]
+    assert body(person("uphold", id="apl_1"))["id"] != body(person("uphold", id="apl_2"))["id"]

@@ -40,7 +40,7 @@ async def test_each_receiver_gets_what_it_wants(engine: AsyncEngine) -> None:
 
 async def test_old_news_are_none(engine: AsyncEngine) -> None:
     """A log that is read for the first time is not told all over again."""
-    sink = OutboxSink([ALL], clock=lambda: 1_000.0 + GIVE_UP_SECONDS)
+    sink = OutboxSink([ALL], names=names, clock=lambda: 1_000.0 + GIVE_UP_SECONDS)
     async with engine.begin() as connection:
         await sink.take(connection, heard("ban"))
         await sink.take(connection, heard("lift", at=1_001))
@@ -49,8 +49,9 @@ async def test_old_news_are_none(engine: AsyncEngine) -> None:
 
 async def test_a_transaction_that_fails_queues_nothing(engine: AsyncEngine) -> None:
     """A message is there if, and only if, its record was read."""
-    sink = OutboxSink([ALL], clock=lambda: 1_000.0)
+    sink = OutboxSink([ALL], names=names, clock=lambda: 1_000.0)
     async with engine.connect() as connection:
+        await connection.begin()
         await sink.take(connection, heard("ban"))
         await connection.rollback()
     assert [] == await Outbox(engine).page(9, 0)

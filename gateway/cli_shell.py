@@ -1,0 +1,67 @@
+"""What the commands of the shell do alike: where they work, and how they say what came of it."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.key_fields import LATEST
+from gateway.settings import Settings, SettingsInvalid
+from gateway.settings_words import dotted
+
+EVERY = 1_000_000
+"""More than there are of what is listed without pages."""
+EXIT_USAGE = 2  # as argparse
+NOT_TOLD = (
+    "The change is stored; the workers could not be told. In a gateway that runs it counts as soon as its state server "
+    "answers, else from the next start on."
+)
+
+
+def check_data(settings: Settings) -> None:
+    """Refuse to look for anything where no gateway ever was: the wrong folder would get a new, empty database."""
+    if settings.database_url is None and not (settings.data_dir / "gateway.sqlite3").exists():
+        raise SettingsInvalid(
+            f"data_dir: no gateway was ever started with {settings.data_dir.absolute()}. "
+            "Start it once (`gateway serve`); if it runs already, run this in the same folder, or with the same "
+            "GATEWAY_DATA_DIR or GATEWAY_CONFIG"
+        )
+
+
+def _itself(error: Exception) -> Iterable[str]:
+    return (str(error),)
+
+
+def carried_out(
+    work: Callable[[], Coroutine[Any, Any, Any]],
+    refusals: tuple[type[Exception], ...],
+    said: Callable[[Exception], Iterable[str]] = _itself,
+) -> tuple[int, Any]:
+    """Do *work*; return the exit status and what it returned.
+
+    *refusals* are what it raises where it cannot be done; *said* returns their lines. What is asked for against the
+    rules of the REST API (ValidationError) is named by its field.
+    """
+    try:
+        return 0, asyncio.run(work())
+    except refusals as error:
+        status, lines = 1, said(error)
+    except ValidationError as error:
+        status, lines = EXIT_USAGE, [f"{dotted(item['loc'])}: {item['msg']}" for item in error.errors()]
+    for line in lines:
+        print(f"gateway: {line}", file=sys.stderr)
+    return status, None
+
+
+def listing(found: Any, line: Callable[[dict[str, Any]], str], nothing: str) -> str:
+    """Return one record, or a list of them, as a person reads it."""
+    records = found if isinstance(found, list) else [found]
+    return "\n".join(map(line, records)) or nothing
+
+
+def date(moment: int) -> str:
+    """Return a Unix time as a person reads it."""
+    return datetime.fromtimestamp(min(moment, LATEST), UTC).strftime("%Y-%m-%d %H:%M UTC")
