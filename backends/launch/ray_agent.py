@@ -1,4 +1,4 @@
-"""The process that speaks with a Ray cluster: ``ray_agent.py --address A --namespace N --shim FILE``.
+"""The process that speaks with a Ray cluster: ``ray_agent.py --address A --namespace N --shim FILE --owner PID``.
 
 Requests come as lines of JSON on stdin, answers leave on stdout. Ray's client blocks, and ends its process when the
 cluster's head is away for a minute: the owner of the replicas must not be that process. It imports nothing of the
@@ -7,9 +7,11 @@ project, so that its interpreter may be another one, with the Python and the Ray
 
 import argparse
 import contextlib
+import ctypes
 import importlib.util
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
 THREADS = 128
 """Requests at once; one that waits for a place has a thread for so long."""
 WAIT_SECONDS = 1.0
@@ -161,9 +164,13 @@ def host_module() -> ModuleType:
 def main() -> None:
     """Answer until stdin ends. What is connected to, or why not, is the first line."""
     flags = argparse.ArgumentParser(prog="ray_agent", allow_abbrev=False)
-    for name in ("--address", "--namespace", "--shim"):
+    for name in ("--address", "--namespace", "--shim", "--owner"):
         flags.add_argument(name, required=True)
     given = flags.parse_args()
+    # the end of stdin is not seen while a cluster is looked for
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(given.owner):
+        return
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever Ray prints must not come between the answers
     writing = threading.Lock()

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,8 @@ class Where(NamedTuple):
 class Cluster:
     """A Ray cluster. Its agent is started with the first question, and again when it has ended.
 
-    *owner* returns the name of whoever asks: an engine that another one holds is not taken. Belongs to one event loop.
+    *owner* returns the name of whoever asks: an engine that another one holds is not taken. Belongs to one event loop,
+    in the main thread: the kernel ends the agent with the thread that started it.
     """
 
     def __init__(self, where: Where, owner: Callable[[], str], place_seconds: float) -> None:
@@ -122,7 +124,7 @@ class Cluster:
         address, namespace, python = self.where
         argv = (python, "-I", ray_agent.__file__, "--address", address, "--namespace", namespace)
         agent = await asyncio.create_subprocess_exec(
-            *(*argv, "--shim", str(Path(shim.__file__))),
+            *(*argv, "--shim", str(Path(shim.__file__)), "--owner", str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,

@@ -1,13 +1,17 @@
 """What the process that speaks with Ray answers, with a stand-in for Ray that stages its faults."""
 
+import subprocess
+import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backends.launch import ray_agent
 from backends.launch.ray_agent import Agent
+from tests.backends.running import alive, wait_until
 
 NEEDS = {"num_gpus": 1, "num_cpus": 1, "bundles": []}
 
@@ -149,3 +153,31 @@ def test_an_actor_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_part_for_the_nodes_is_found_without_the_package() -> None:
     """The interpreter that has Ray may not have the gateway."""
     assert "gateway_ray_host" == ray_agent.host_module().Host.__module__
+
+
+LOOKING = """
+import time
+def init(*_, **__):
+    print("looking", flush=True)
+    time.sleep(60)
+"""
+OWNER = """
+import os, subprocess, sys, time
+argv = [sys.executable, "-c", "import runpy,sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv.pop(0); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')", *sys.argv[1:], "--owner", str(os.getpid())]
+print(subprocess.Popen(argv, stdin=subprocess.PIPE).pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_ends_with_its_owner_also_while_it_looks_for_a_cluster(tmp_path: Path) -> None:
+    """Ray's client may look for minutes, and reads no end of stdin meanwhile."""
+    (tmp_path / "ray.py").write_text(LOOKING)
+    flags = ["--address", "a", "--namespace", "n", "--shim", "s"]
+    argv = [sys.executable, "-c", OWNER, str(tmp_path), ray_agent.__file__, *flags]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert "looking\n" == owner.stdout.readline()
+        owner.kill()
+    wait_until(lambda: not alive(pid))
