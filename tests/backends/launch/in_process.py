@@ -60,6 +60,7 @@ class InProcess(Cluster):
 
 def end(host: Host) -> None:
     """End what *host* has started, and remove its folder."""
+    host.orphan_seconds = 0  # what ends itself in silence is this process
     if host._shim is not None:
         host.stop()
         host._shim.wait(20)

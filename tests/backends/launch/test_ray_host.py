@@ -35,6 +35,7 @@ def make() -> Iterator[Make]:
 
     yield make
     for host in made:
+        host.orphan_seconds = 0  # what ends itself in silence is this process
         host.stop()
         wait_until(lambda host=host: host._shim is None or host._shim.poll() is not None)  # type: ignore[misc]
         host.clear()
