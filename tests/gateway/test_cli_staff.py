@@ -22,7 +22,6 @@ from gateway.state import sql
 from tests.gateway.complaints.cases import CONTENT, appeal, complaint, enter
 
 ANN = person_id("acme", "ann")
-NOW = int(time.time())
 WHO = f"shell:{getpass.getuser()}"
 Run = Callable[..., tuple[int, str, str]]
 
@@ -37,16 +36,18 @@ def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         client.flushall()
         client.set(EPOCH, "e1")
 
+    now = int(time.time())
+
     async def make() -> None:
         async with sql.opened(Settings(data_dir=tmp_path)) as engine:
             async with engine.begin() as connection:
                 await remember(connection, {ANN: Sight("acme", "ann")})
             await enter(
                 engine,
-                appeal(NOW - 500, id="apl_1", person=ANN, user="ann\x1b"),
-                appeal(NOW, id="apl_2", person=ANN, text="x" * 500),
-                complaint(NOW, id="cmp_1", contact="138"),
-                complaint(NOW + 1, id="cmp_2", kind="minors", text=""),
+                appeal(now - 500, id="apl_1", person=ANN, user="ann\x1b"),
+                appeal(now, id="apl_2", person=ANN, text="x" * 500),
+                complaint(now, id="cmp_1", contact="138"),
+                complaint(now + 1, id="cmp_2", kind="minors", text=""),
             )
 
     asyncio.run(make())
