@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from gateway import metrics
@@ -112,11 +112,19 @@ def _refused(error: Exception) -> Problem | None:
 
 
 def _database_away(error: Exception) -> Problem | None:
-    """Return the 503 of a full disk, a database that is locked for too long, or a server that is lost."""
-    if not isinstance(error, OperationalError | InterfaceError):
+    """Return the 503 of a full disk, a database that is locked for too long, or a server that is lost.
+
+    A server that takes no connection is told by the socket's own error; nothing else here opens sockets, but Redis'
+    client, which has errors of its own.
+    """
+    lost = isinstance(error, DBAPIError) and (
+        error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    )
+    if not (lost or isinstance(error, ConnectionError)):
         return None
-    log.error("the database cannot be used: %s", error.orig)
-    text = f"The database cannot be used now: {error.orig}"
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    log.error("the database cannot be used: %s", cause)
+    text = f"The database cannot be used now: {cause}"
     return Problem(503, text, kind="server_error", code="database_unavailable", retry_after=5)
 
 

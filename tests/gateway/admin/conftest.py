@@ -1,5 +1,6 @@
 """The admin API with admins of every role, and what it puts on record."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,16 @@ class Api:
 
 @pytest.fixture
 async def api(tmp_path: Path, redis: "Redis") -> AsyncIterator[Api]:
-    settings = Settings(data_dir=tmp_path, admin_key=FIRST_SECRET, client_key="sk-client-0123456789")
+    async with api_on(tmp_path, redis) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def api_on(data_dir: Path, redis: "Redis", database_url: str | None = None) -> AsyncIterator[Api]:
+    """Serve the API on a database of its own, or on that of *database_url*."""
+    settings = Settings(
+        data_dir=data_dir, admin_key=FIRST_SECRET, client_key="sk-client-0123456789", database_url=database_url
+    )
     async with sql.opened(settings) as engine:
 
         async def publish() -> None:
