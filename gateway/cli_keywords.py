@@ -20,7 +20,7 @@ from gateway.keyword_changes import Edit
 from gateway.keyword_fields import Changes, EntryChanges, File, NewEntry, Note, Removal, Search, Why, faults_of
 from gateway.keyword_files import Format, take_in, written
 from gateway.keyword_store import EntryInvalid
-from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts, warnings
+from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts
 from gateway.keyword_versions import UnknownVersion, differences, ensure_first
 from gateway.settings import Settings, load
 from gateway.state import sql
@@ -222,7 +222,7 @@ async def _list(services: KeywordServices, arguments: argparse.Namespace) -> Any
 async def _add(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     entry = Entry(**{"id": 0, **_sent(NewEntry, arguments), "added_by": who()})
     record = await services.store.create(entry)
-    return {**record, "warnings": warnings(entry), "would_have_hit": await services.trials.would_have_hit(entry)}
+    return {**record, **await services.trials.first_look(entry)}
 
 
 async def _change(services: KeywordServices, arguments: argparse.Namespace) -> Any:

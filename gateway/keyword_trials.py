@@ -226,6 +226,13 @@ class Trials:
         found = await asyncio.to_thread(_impact, library, texts, direction)
         return {"version": version, "direction": direction.value, **found.document()}
 
+    async def first_look(self, entry: Entry) -> dict[str, Any]:
+        """Return what speaks against *entry*, which was just entered by hand: `warnings` and `would_have_hit`."""
+        hit, found = await self.would_have_hit(entry), warnings(entry)
+        if hit is None and entry.action is not Action.OBSERVE:
+            found.append("nothing was measured: there are no harmless texts that can be read (`keywords.benign_file`)")
+        return {"warnings": found, "would_have_hit": hit}
+
     async def would_have_hit(self, entry: Entry) -> dict[str, Any] | None:
         """Return what *entry* alone finds in the stored harmless texts; None where there are none."""
         try:

@@ -20,7 +20,7 @@ from gateway.keyword_changes import Edit
 from gateway.keyword_fields import LARGEST_ID, Changes, EntryChanges, File, NewEntry, Removal, Search, faults_of
 from gateway.keyword_files import MOST_BYTES, Format, take_in, written
 from gateway.keyword_store import EntryInvalid, TermTaken, UnknownEntry
-from gateway.keyword_trials import DRAFT, LIVE, Version, warnings
+from gateway.keyword_trials import DRAFT, LIVE, Version
 from gateway.keyword_versions import NotNow, UnknownVersion
 from gateway.problems import Problem, invalid
 from keywords.entry import Entry
@@ -116,8 +116,7 @@ async def create(request: Request, response: Response, fields: NewEntry, key: Id
 
 async def _with_findings(request: Request, record: dict[str, Any], entry: Entry) -> dict[str, Any]:
     """Return *record* with what speaks against its entry."""
-    hit = await keywords(request).trials.would_have_hit(replace(entry, id=record["id"]))
-    return {**record, "warnings": warnings(entry), "would_have_hit": hit}
+    return {**record, **await keywords(request).trials.first_look(replace(entry, id=record["id"]))}
 
 
 @router.delete("/entries")

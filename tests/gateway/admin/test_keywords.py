@@ -390,7 +390,9 @@ async def test_without_texts_a_trial_says_what_is_missing(client: httpx.AsyncCli
     assert "texts" == error["param"] and "line 2" in error["message"]
     (tmp_path / "benign.jsonl").unlink()
     assert (await client.post("/impact", json={})).json()["error"]["param"] == "texts"
-    assert (await add(client, "毒药"))["would_have_hit"] is None
+    made = await add(client, "毒药")
+    assert made["would_have_hit"] is None
+    assert ["`keywords.benign_file`" in warning for warning in made["warnings"]] == [True]
 
 
 async def test_a_body_above_the_bound_is_refused(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
