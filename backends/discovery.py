@@ -28,7 +28,6 @@ is not cut, however long it takes: whoever has a lease keeps it."""
 MOST = 64
 """Replicas of one deployment, as where their number is set."""
 NOBODY_THERE = {socket.EAI_NONAME, socket.EAI_NODATA}
-
 COMING = {ReplicaState.STOPPED, ReplicaState.STARTING}
 """States of an address that has just been found."""
 
@@ -165,23 +164,20 @@ async def _started(replica: Replica) -> None:
 class ByName(Replica):
     """The addresses of a name, looked after like one replica: it is ready while one of them is.
 
-    *resolve*, *look_seconds* and *gone_seconds* are arguments for the tests' sake.
+    *look* makes what looks for them; it is an argument for the tests' sake.
     """
 
-    def __init__(  # noqa: PLR0913 - the last ones are for tests
+    def __init__(
         self,
         deployment: Deployment,
         run_dir: Path,
         *,
         on_change: Callable[[], None] = lambda: None,
-        resolve: Resolve = resolved,
-        look_seconds: float = LOOK_SECONDS,
-        gone_seconds: float = DRAIN_SECONDS,
+        look: Callable[..., Discovered] = Discovered,
     ) -> None:
         super().__init__(deployment, 0, run_dir, on_change=on_change)
-        self.resolve = resolve
-        self.look_seconds = look_seconds
-        self.gone_seconds = gone_seconds
+        self.look = look
+        self.run_dir = run_dir
         self._found: Discovered | None = None
 
     def endpoints(self) -> list[Endpoint]:
@@ -189,14 +185,7 @@ class ByName(Replica):
         return self._found.endpoints() if self._found is not None else [self.endpoint()]
 
     async def _run(self) -> None:
-        found = self._found = Discovered(
-            self.deployment,
-            self.process.run_dir.parent,
-            on_change=self._changed,
-            resolve=self.resolve,
-            look_seconds=self.look_seconds,
-            drain_seconds=self.gone_seconds,
-        )
+        found = self._found = self.look(self.deployment, self.run_dir, on_change=self._changed)
         try:
             await found.run()
         finally:

@@ -94,8 +94,6 @@ class Replica:
         self.state = ReplicaState.STOPPED
         self.since = time.time()
         """Unix time of the last change of `state`."""
-        self.restarts = 0
-        """How often it was started again without being asked."""
         self.asleep = False
         """Whether it is stopped for want of requests, and the next one has it started."""
         self.last_error: StartFailed | None = None
@@ -291,7 +289,6 @@ class Replica:
                 self._set(ReplicaState.FAILED, error)
                 return
             await asyncio.sleep(pause)
-            self.restarts += 1
 
     async def _adopt(self) -> bool:
         """Take over the engine that an owner before this one has left, and wait until it is healthy.

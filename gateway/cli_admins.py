@@ -10,10 +10,11 @@ from gateway.admin.roles import Role
 from gateway.admin_fields import AdminChanges, NewAdmin
 from gateway.admin_store import AdminKeys, AdminNameTaken, LastAdmin, UnknownAdmin
 from gateway.cli_record import who
-from gateway.cli_shell import EVERY, carried_out, check_data, date, listing
+from gateway.cli_shell import EVERY, carried_out, check_data, listing
 from gateway.keys import now
 from gateway.settings import Settings, load
 from gateway.state import sql
+from gateway.terminal import moment
 
 WHICH = "the admin's id or name, as `gateway admins list` shows them"
 SIMPLE = {
@@ -106,8 +107,8 @@ def line(record: dict[str, Any], at: int) -> str:
         state if record["disabled_at"] is None else "disabled",
     ]
     if expires is not None:
-        words.append(f"{'expires' if expires > at else 'expired'} {date(expires)}")
+        words.append(f"{'expires' if expires > at else 'expired'} {moment(expires)}")
     if record["last_used"] is not None:
-        words.append(f"last came {date(record['last_used'])}")
+        words.append(f"last came {moment(record['last_used'])}")
     text = "  ".join(words)
     return f"{text}\n  secret: {record['secret']}" if "secret" in record else text

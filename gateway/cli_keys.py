@@ -9,13 +9,14 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from gateway.cli_shell import EVERY, NOT_TOLD, carried_out, check_data, date, listing
+from gateway.cli_shell import EVERY, NOT_TOLD, carried_out, check_data, listing
 from gateway.key_fields import ContentLabel, EmbeddingsGuard, KeyChanges, NewKey, Priority, Rotation
 from gateway.key_store import AgreementMissing, KeyStore, NameTaken, UnknownKey
 from gateway.keys import now
 from gateway.settings import Settings, load
 from gateway.state import board, sql
 from gateway.state.redis import connect
+from gateway.terminal import moment
 
 FLAGS = {
     "trusts_user_header": "believe its X-User-Id header",
@@ -187,8 +188,8 @@ def line(record: dict[str, Any], at: int) -> str:
         ", ".join(record["models"]) or "all models",
     ]
     if expires is not None:
-        words.append(f"{'expires' if expires > at else 'expired'} {date(expires)}")
+        words.append(f"{'expires' if expires > at else 'expired'} {moment(expires)}")
     if old is not None and old > at and record["disabled_at"] is None:
-        words.append(f"its old secret works until {date(old)}")
+        words.append(f"its old secret works until {moment(old)}")
     text = "  ".join(words)
     return f"{text}\n  secret: {record['secret']}" if "secret" in record else text

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway.cli_shell import date
+from gateway.terminal import moment
 
 SHOWN = 50
 """Rows of a long list of findings."""
@@ -92,7 +92,7 @@ def _risks(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _version(record: dict[str, Any]) -> str:
-    return f"{record['n']}  {date(record['created_at'])}  {record['count']} entries  {record['note']}"
+    return f"{record['n']}  {moment(record['created_at'])}  {record['count']} entries  {record['note']}"
 
 
 def _versions(found: dict[str, Any]) -> str:
@@ -103,7 +103,7 @@ def _versions(found: dict[str, Any]) -> str:
 
 def _released(found: dict[str, Any]) -> str:
     until = found["canary_until"]
-    then = f", live from {date(until)}" if until is not None else ""
+    then = f", live from {moment(until)}" if until is not None else ""
     preposition = "to" if found["kind"] == "rollback" else "of"
     return f"{found['kind']} {preposition} version {found['n']}{then}. {TAKEN_UP}"
 
@@ -113,9 +113,9 @@ def _releases(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _release(row: dict[str, Any]) -> str:
-    live = f"live since {date(row['live_at'])}" if row["live_at"] is not None else "not seen live"
+    live = f"live since {moment(row['live_at'])}" if row["live_at"] is not None else "not seen live"
     words = [row["kind"], f"version {row['n']}", row["made_by"], live, row["why"]]
-    return "  ".join([str(row["number"]), date(row["created_at"]), *words])
+    return "  ".join([str(row["number"]), moment(row["created_at"]), *words])
 
 
 def _diff(found: Sequence[dict[str, Any]]) -> str:
@@ -200,7 +200,7 @@ def _change(row: dict[str, Any]) -> str:
         f"{name}: {value[0]} → {value[1]}" if row["kind"] == "changed" else f"{name}: {value}"
         for name, value in row["fields"].items()
     ]
-    words = [date(row["at"]), row["made_by"] or "-", row["kind"], about.strip(), ", ".join(what), row["why"]]
+    words = [moment(row["at"]), row["made_by"] or "-", row["kind"], about.strip(), ", ".join(what), row["why"]]
     return "  ".join(filter(None, words))
 
 

@@ -10,16 +10,15 @@ import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from gateway.admin.audit_fields import PastQuery
 from gateway.admin.services import PeopleServices
 from gateway.audit.writer import closed, open_writer
 from gateway.cli_record import who
-from gateway.cli_shell import EVERY, NOT_TOLD, carried_out, check_data
+from gateway.cli_shell import EVERY, NOT_TOLD, by_rules, carried_out, check_data
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.alias_files import take_in
 from gateway.people.aliases import Row, UnknownAlias
@@ -36,7 +35,6 @@ from gateway.terminal import moment, plain
 READING = {"show": "show a person", "events": "list what happened to a person: suspensions, lifts, bans, aliases"}
 PLACED = {"suspend": "suspend a person", "ban": "ban a person", "exempt": "never strike a person"}
 ENDED = {"lift": "end a suspension", "unban": "end a ban", "unexempt": "end an exemption"}
-Shape = TypeVar("Shape", bound=BaseModel)
 REFUSALS = (UnknownPerson, UnknownAlias, MeasureRefused, StandingsAway)
 
 
@@ -128,7 +126,7 @@ async def opened(settings: Settings) -> AsyncIterator[PeopleServices]:
 
 
 async def _search(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    search = _asked(Search, arguments)
+    search = by_rules(Search, arguments)
     return await services.roster.page(search.wanted(), search.limit, search.after)
 
 
@@ -137,7 +135,7 @@ async def _show(services: PeopleServices, arguments: argparse.Namespace) -> Any:
 
 
 async def _events(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    query = _asked(PastQuery, arguments)
+    query = by_rules(PastQuery, arguments)
     person = await services.measures.main(await _person(services, arguments))
     found, after = await services.roster.past.page(person, query.limit, query.after)
     return {"person": person, "data": found, "next": None if after is None else str(after)}
@@ -146,7 +144,7 @@ async def _events(services: PeopleServices, arguments: argparse.Namespace) -> An
 async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> Any:
     """Do what changes a standing, a ban or an exemption; return the person as they stand then."""
     shape = Suspension if arguments.action == "suspend" else Placement if arguments.action in PLACED else Because
-    asked = _asked(shape, arguments)
+    asked = by_rules(shape, arguments)
     given: tuple[Any, ...] = (asked.reason,)
     if isinstance(asked, Placement):
         given = (asked.end_ms() if isinstance(asked, Suspension) else asked.end(), asked.reason)
@@ -156,13 +154,13 @@ async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> 
 
 
 async def _alias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    asked = _asked(NewAlias, arguments)
+    asked = by_rules(NewAlias, arguments)
     row = Row(asked.tenant, asked.alias, asked.user)
     return (await services.aliases.add(row, asked.reason, who()))[0]
 
 
 async def _unalias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    return await services.aliases.remove(arguments.id, _asked(Because, arguments).reason, who())
+    return await services.aliases.remove(arguments.id, by_rules(Because, arguments).reason, who())
 
 
 async def _aliases(services: PeopleServices, arguments: argparse.Namespace) -> Any:
@@ -171,7 +169,7 @@ async def _aliases(services: PeopleServices, arguments: argparse.Namespace) -> A
 
 
 async def _import(services: PeopleServices, arguments: argparse.Namespace) -> Any:
-    reason = _asked(Because, arguments).reason
+    reason = by_rules(Because, arguments).reason
     data = await asyncio.to_thread(arguments.file.read_bytes)
     return await take_in(services.aliases, data, reason, who())
 
@@ -185,15 +183,9 @@ async def _person(services: PeopleServices, arguments: argparse.Namespace) -> st
         raise MeasureRefused("id", "say an id, or a name with --user", conflict=False)
     if arguments.id is not None:
         return str(arguments.id)
-    named = _asked(Named, arguments)
+    named = by_rules(Named, arguments)
     known = services.measures.look_up if arguments.action in PLACED else services.measures.find
     return await known(named.tenant, named.user)
-
-
-def _asked(shape: type[Shape], arguments: argparse.Namespace) -> Shape:
-    """Return what the command line says, by the rules of the REST API. Raises ValidationError."""
-    given = vars(arguments)
-    return shape.model_validate({name: given[name] for name in shape.model_fields if given.get(name) is not None})
 
 
 ACTIONS: dict[str, Callable[[PeopleServices, argparse.Namespace], Awaitable[Any]]] = {

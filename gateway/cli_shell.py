@@ -1,17 +1,17 @@
 """What the commands of the shell do alike: where they work, and how they say what came of it."""
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from gateway.key_fields import LATEST
 from gateway.settings import Settings, SettingsInvalid
 from gateway.settings_words import dotted
 
+Shape = TypeVar("Shape", bound=BaseModel)
 EVERY = 1_000_000
 """More than there are of what is listed without pages."""
 EXIT_USAGE = 2  # as argparse
@@ -56,12 +56,13 @@ def carried_out(
     return status, None
 
 
+def by_rules(shape: type[Shape], arguments: argparse.Namespace) -> Shape:
+    """Return what the command line says, by the rules of the REST API. Raises ValidationError."""
+    said = vars(arguments)
+    return shape.model_validate({name: said[name] for name in shape.model_fields if said.get(name) is not None})
+
+
 def listing(found: Any, line: Callable[[dict[str, Any]], str], nothing: str) -> str:
     """Return one record, or a list of them, as a person reads it."""
     records = found if isinstance(found, list) else [found]
     return "\n".join(map(line, records)) or nothing
-
-
-def date(moment: int) -> str:
-    """Return a Unix time as a person reads it."""
-    return datetime.fromtimestamp(min(moment, LATEST), UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -4,15 +4,11 @@ The same database, state server and log as the REST API, by the same rules.
 """
 
 import argparse
-import asyncio
 import json
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, cast, get_args
 
 from gateway import terminal
 from gateway.admin.recorder import By
@@ -20,7 +16,7 @@ from gateway.audit.entries import encode
 from gateway.audit.log import Chain
 from gateway.cli_people import REFUSALS, opened
 from gateway.cli_record import who
-from gateway.cli_shell import EXIT_USAGE, check_data
+from gateway.cli_shell import by_rules, carried_out, check_data
 from gateway.complaints.decisions import Decisions
 from gateway.complaints.export import Format, written
 from gateway.complaints.fields import Answer, Decision, Reject, Uphold
@@ -31,14 +27,12 @@ from gateway.complaints.store import Cases, Decided, Filter, UnknownCase, shown
 from gateway.keys import now
 from gateway.problems import Problem
 from gateway.settings import Settings, load
-from gateway.settings_words import dotted
 from gateway.terminal import moment, plain
 
 STATES: dict[Case, tuple[str, ...]] = {"appeals": ("open", "upheld", "rejected"), "complaints": ("open", "answered")}
 MOST = 1_000
 SHORTENED = 200
 """Characters of a text that a list shows."""
-Shape = TypeVar("Shape", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +93,11 @@ def _limit(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments))
-    except (UnknownCase, Decided, Problem, *REFUSALS, OSError) as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 1
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"gateway: {dotted(item['loc'])}: {item['msg']}", file=sys.stderr)
-        return EXIT_USAGE
+    refusals = (UnknownCase, Decided, Problem, *REFUSALS, OSError)
+    status, found = carried_out(lambda: _run(load(), arguments), refusals)
     if found is not None:
         print(json.dumps(found, ensure_ascii=False) if arguments.json else told(found))
-    return 0
+    return status
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:
@@ -140,17 +127,17 @@ async def _show(staff: Staff, arguments: argparse.Namespace) -> Any:
 
 
 async def _uphold(staff: Staff, arguments: argparse.Namespace) -> Any:
-    asked = _asked(Uphold, arguments)
+    asked = by_rules(Uphold, arguments)
     return shown(await staff.decisions.uphold(arguments.id, asked.reason, who()), now())
 
 
 async def _reject(staff: Staff, arguments: argparse.Namespace) -> Any:
-    asked = _asked(Reject, arguments)
+    asked = by_rules(Reject, arguments)
     return shown(await staff.decisions.reject(arguments.id, asked.reason, who(), asked.risk), now())
 
 
 async def _answer(staff: Staff, arguments: argparse.Namespace) -> Any:
-    asked = _asked(Answer, arguments)
+    asked = by_rules(Answer, arguments)
     founded = asked.decision == "founded"
     row = await staff.decisions.answer(arguments.id, asked.answer, who(), founded=founded, risk=asked.risk)
     return shown(row, now())
@@ -165,12 +152,6 @@ async def _export(staff: Staff, arguments: argparse.Namespace) -> Any:
     parts = staff.cases.every(Filter(status=arguments.status, kind=arguments.kind), now())
     size = await terminal.write(written(parts, form), output)
     return None if output is None else {"file": str(output), "bytes": size}
-
-
-def _asked(shape: type[Shape], arguments: argparse.Namespace) -> Shape:
-    """Return what the command line says, by the rules of the REST API. Raises ValidationError."""
-    given = vars(arguments)
-    return shape.model_validate({name: given[name] for name in shape.model_fields if given.get(name) is not None})
 
 
 ACTIONS: dict[str, Callable[[Staff, argparse.Namespace], Awaitable[Any]]] = {

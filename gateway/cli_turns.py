@@ -1,14 +1,12 @@
 """`gateway audit search | turn | events | export`: the index of the audit log from the shell, by REST's rules."""
 
 import argparse
-import asyncio
 import json
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import terminal
@@ -19,10 +17,9 @@ from gateway.audit import documents
 from gateway.audit.export import lines
 from gateway.audit.search import Search, SearchTooLong, UnknownName, content_id_of
 from gateway.cli_record import put, who
-from gateway.cli_shell import EXIT_USAGE, check_data
+from gateway.cli_shell import carried_out, check_data
 from gateway.people import register
 from gateway.settings import Settings, load
-from gateway.settings_words import dotted
 from gateway.state import sql
 from gateway.terminal import moment, plain
 
@@ -76,25 +73,21 @@ def _words(annotation: Any) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; return the exit status."""
-    try:
-        found = asyncio.run(_run(load(), arguments))
-    except UnknownName:
-        return _refused("key: it is neither the id nor the name of a key", 1)
-    except (SearchTooLong, TimeoutError):
-        return _refused("the index did not answer in time: ask for a shorter time, or for more that narrows it down", 1)
-    except (NotFound, OSError) as error:
-        return _refused(str(error), 1)
-    except ValidationError as error:
-        return _refused("\n".join(f"{dotted(item['loc'])}: {item['msg']}" for item in error.errors()), EXIT_USAGE)
+    refusals = (UnknownName, SearchTooLong, NotFound, OSError)  # TimeoutError is an OSError
+    status, found = carried_out(lambda: _run(load(), arguments), refusals, _said)
     if found is not None:
         print(json.dumps(found, ensure_ascii=False) if arguments.json else told(arguments.action, found))
-    return 0
-
-
-def _refused(text: str, status: int) -> int:
-    for one in text.splitlines():
-        print(f"gateway: {one}", file=sys.stderr)
     return status
+
+
+def _said(error: Exception) -> Iterable[str]:
+    match error:
+        case UnknownName():
+            yield "key: it is neither the id nor the name of a key"
+        case SearchTooLong() | TimeoutError():
+            yield "the index did not answer in time: ask for a shorter time, or for more that narrows it down"
+        case _:
+            yield from str(error).splitlines()
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> Any:

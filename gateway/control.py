@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -76,6 +77,21 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def admin_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    """Return how the admin API is served."""
+    return uvicorn.Config(
+        app,
+        http=Front,
+        host=settings.admin_host,
+        port=settings.admin_port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # uvicorn's own would believe everybody on this machine
+        timeout_graceful_shutdown=5,
+    )
 
 
 async def open_keywords(
@@ -141,20 +157,9 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
         )
         app = create_app(services)
         add_staff(app, books.staff.review)
-        config = uvicorn.Config(
-            app,
-            http=Front,
-            host=settings.admin_host,
-            port=settings.admin_port,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # uvicorn's own would believe everybody on this machine
-            timeout_graceful_shutdown=5,
-        )
         gc.collect()
         gc.freeze()  # a pass over all that was imported and set up would hold the loop for 60 ms, again and again
-        server = Server(config)
+        server = Server(admin_config(settings, app))
         server.obey_signals(control_stop_seconds(settings), deployments.fleet.house.told)
         async with (
             running(asyncio.create_task(publisher.run())),

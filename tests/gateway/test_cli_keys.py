@@ -107,10 +107,10 @@ def test_no_keys_are_a_word(run: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({}, "enabled  all models"),
         ({"disabled_at": 50}, "disabled  all models"),
-        ({"expires_at": 4_000_000_000}, "enabled  all models  expires 2096-10-02 07:06 UTC"),
-        ({"expires_at": 60}, "expired  all models  expired 1970-01-01 00:01 UTC"),
-        ({"expires_at": 60, "disabled_at": 50}, "disabled  all models  expired 1970-01-01 00:01 UTC"),
-        ({"old_until": 160}, "enabled  all models  its old secret works until 1970-01-01 00:02 UTC"),
+        ({"expires_at": 4_000_000_000}, "enabled  all models  expires 2096-10-02 15:06:40 +08:00"),
+        ({"expires_at": 60}, "expired  all models  expired 1970-01-01 08:01:00 +08:00"),
+        ({"expires_at": 60, "disabled_at": 50}, "disabled  all models  expired 1970-01-01 08:01:00 +08:00"),
+        ({"old_until": 160}, "enabled  all models  its old secret works until 1970-01-01 08:02:40 +08:00"),
         ({"old_until": 60}, "enabled  all models"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from backends.deployment import Deployment, Engine
-from backends.discovery import ByName
+from backends.discovery import ByName, Discovered
 from backends.endpoint import Endpoint, ReplicaState
 from gateway.fleet import house
 from gateway.fleet.fleet import Fleet
@@ -65,7 +65,8 @@ async def test_addresses_change_under_running_streams(
             gateway.services.pool.update(heard.endpoints)
             return {one.host: one.state for one in heard.endpoints}
 
-        quick = partial(ByName, resolve=resolve, look_seconds=0.02, gone_seconds=0.1)
+        look = partial(Discovered, resolve=resolve, look_seconds=0.02, drain_seconds=0.1)
+        quick = partial(ByName, look=look)
         monkeypatch.setattr(house, "ByName", quick)
         async with fleet.running():
             fleet.apply([deployment])
