@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from backends.endpoint import Endpoint, ReplicaState
-from gateway import keys, worker
+from gateway import cli, keys, worker
 from gateway.metrics import Metrics
 from gateway.relay.front import Shared
 from gateway.services import Services
@@ -22,6 +22,7 @@ from keywords.library import EMPTY, Library
 from tests import postgres
 from tests.fakes import NAME, FakeEngine
 
+Shell = Callable[..., tuple[int, str, str]]
 SECRET = "sk-gw-test-0123456789abcdef"
 MODEL = "/home/usr1/fine-model/Qwen3-14B-5e5/"
 ALIAS = "qwen"
@@ -132,6 +133,22 @@ def settings(tmp_path: Any) -> Settings:
         drain_seconds=1,
     )
     return Settings(data_dir=tmp_path, deployments=(), timeouts=timeouts, limits=Limits(body_bytes=100_000))
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Runs `gateway …` without a settings file; returns status, stdout and stderr."""
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = cli.main(arguments)
+        except SystemExit as error:
+            status = int(error.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -2,37 +2,26 @@
 
 import getpass
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway import cli, cli_record
+from gateway import cli_record
 from gateway.audit.entries import Admin, decode
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import writers
 from gateway.audit.segments import read
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.gateway.conftest import Shell
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Shell:
     """Runs `gateway …` on a data directory that a gateway has used; returns status, stdout and stderr."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(arguments)
-        except SystemExit as error:
-            status = int(error.code or 0)
-        return (status, *capsys.readouterr())
-
-    assert run("keys", "create", "first")[0] == 0
-    return run
+    assert shell("keys", "create", "first")[0] == 0
+    return shell
 
 
 def recorded(tmp_path: Path) -> list[Admin]:
@@ -40,14 +29,14 @@ def recorded(tmp_path: Path) -> list[Admin]:
     return [one for one in found if isinstance(one, Admin)]
 
 
-def create(run: Run, *arguments: str) -> dict[str, Any]:
+def create(run: Shell, *arguments: str) -> dict[str, Any]:
     status, out, complaint = run("admins", "create", *arguments, "--json")
     assert status == 0, complaint
     made: dict[str, Any] = json.loads(out)
     return made
 
 
-def test_the_life_of_an_admin(run: Run) -> None:
+def test_the_life_of_an_admin(run: Shell) -> None:
     """Made, listed, changed, rotated, disabled, enabled; the last one stays."""
     made = create(run, "ann", "--role", "admin")
     assert made["created_by"] == f"shell:{getpass.getuser()}"
@@ -75,13 +64,13 @@ def test_the_life_of_an_admin(run: Run) -> None:
         (("show", "adm_nope"), 1, "adm_nope"),
     ],
 )
-def test_a_refusal_names_the_field(run: Run, arguments: tuple[str, ...], status: int, named: str) -> None:
+def test_a_refusal_names_the_field(run: Shell, arguments: tuple[str, ...], status: int, named: str) -> None:
     """The same rules hold as over REST."""
     found, _, complaint = run("admins", *arguments)
     assert (status, True) == (found, named in complaint), complaint
 
 
-def test_what_the_shell_changes_is_on_record(run: Run, tmp_path: Path) -> None:
+def test_what_the_shell_changes_is_on_record(run: Shell, tmp_path: Path) -> None:
     """Who, what, how it ended; no secret, and nothing of what is only read."""
     create(run, "ann", "--role", "admin")
     run("admins", "list")
@@ -102,7 +91,7 @@ def test_what_the_shell_changes_is_on_record(run: Run, tmp_path: Path) -> None:
     assert "sk-gw-" not in str(recorded(tmp_path))
 
 
-def test_a_file_is_on_record_by_its_digest(run: Run, tmp_path: Path) -> None:
+def test_a_file_is_on_record_by_its_digest(run: Shell, tmp_path: Path) -> None:
     """Not by its words; one that is not there by its name."""
     file = tmp_path / "words.txt"
     file.write_text("毒药\n")
@@ -113,7 +102,7 @@ def test_a_file_is_on_record_by_its_digest(run: Run, tmp_path: Path) -> None:
     assert (missing.details["file"], failed.outcome) == ({"name": "none.txt"}, "failed")
 
 
-def test_what_cannot_be_recorded_is_not_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_recorded_is_not_done(run: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on."""
 
     def full(*_: object, **__: object) -> None:
@@ -126,7 +115,7 @@ def test_what_cannot_be_recorded_is_not_done(run: Run, monkeypatch: pytest.Monke
 
 
 def test_what_is_done_stays_done_when_its_end_cannot_be_recorded(
-    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run: Shell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The command says what it did, and that its end is missing."""
     opened = cli_record.open_writer
@@ -144,7 +133,7 @@ def test_what_is_done_stays_done_when_its_end_cannot_be_recorded(
     assert "second" in run("keys", "list")[1]
 
 
-def test_nothing_is_made_where_no_gateway_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_made_where_no_gateway_was(run: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wrong folder stays as it is."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "other"))
     for arguments in (("admins", "rotate", "x"), ("keys", "enable", "x"), ("admins", "list")):

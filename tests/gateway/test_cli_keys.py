@@ -1,36 +1,26 @@
 """`gateway keys` without a gateway that runs."""
 
 import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway import cli, cli_keys, cli_shell, keys
-
-Keys = Callable[..., tuple[int, str, str]]
+from gateway import cli_keys, cli_shell, keys
+from tests.gateway.conftest import Shell
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Keys:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Shell:
     """Runs `gateway keys …` on a data directory of its own; returns status, stdout and stderr."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(["keys", *arguments])
-        except SystemExit as error:
-            status = int(error.code or 0)
-        return (status, *capsys.readouterr())
-
-    return run
+    return partial(shell, "keys")
 
 
 @pytest.fixture
-def made(run: Keys) -> dict[str, Any]:
+def made(run: Shell) -> dict[str, Any]:
     """A key."""
     found: dict[str, Any] = json.loads(run("create", "k", "--model", "a", "--tokens-per-minute", "9", "--json")[1])
     return found
@@ -54,20 +44,20 @@ def made(run: Keys) -> dict[str, Any]:
         (("create", "x", "--model", "a", "--all-models"), "not allowed with argument"),
     ],
 )
-def test_what_rest_refuses_the_shell_refuses(run: Keys, arguments: tuple[str, ...], named: str) -> None:
+def test_what_rest_refuses_the_shell_refuses(run: Shell, arguments: tuple[str, ...], named: str) -> None:
     """The same rules hold on both ways, and a refusal names the field."""
     status, _, complaint = run(*arguments)
     assert (2, True) == (status, named in complaint), complaint
 
 
 @pytest.mark.parametrize("seconds", ["-1", "9" * 23])
-def test_a_grace_without_sense(run: Keys, made: dict[str, Any], seconds: str) -> None:
+def test_a_grace_without_sense(run: Shell, made: dict[str, Any], seconds: str) -> None:
     """A grace time is bounded as in REST."""
     status, _, complaint = run("rotate", made["id"], "--grace-seconds", seconds)
     assert (2, True) == (status, "grace_seconds: " in complaint)
 
 
-def test_every_field_can_be_set_and_taken_back(run: Keys, made: dict[str, Any]) -> None:
+def test_every_field_can_be_set_and_taken_back(run: Shell, made: dict[str, Any]) -> None:
     """What is not named stays; limits are changed one by one."""
     set_ = ("--expires-at", "4000000000", "--parallel-streams", "2", "--exempt", "--model", "b")
     changed = json.loads(run("change", made["id"], *set_, "--json")[1])
@@ -84,14 +74,14 @@ def test_every_field_can_be_set_and_taken_back(run: Keys, made: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("show", "key_1"), ("disable", "key_1"), ("rotate", "key_1")])
-def test_where_no_gateway_was_nothing_is_made(run: Keys, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_where_no_gateway_was_nothing_is_made(run: Shell, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Looking in the wrong folder makes no database there, and says which setting names the folder."""
     status, _, complaint = run(*arguments)
     assert (78, True) == (status, "data_dir: no gateway was ever started" in complaint)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_keys_are_a_word(run: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_keys_are_a_word(run: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty list says that it is one."""
 
     async def none(*_: Any) -> list[Any]:
@@ -121,7 +111,7 @@ def test_a_line_says_whether_the_key_works(fields: dict[str, Any], words: str) -
     assert text == f"key_1  t/n  sk…  {words}"
 
 
-def test_a_key_made_before_the_first_start(run: Keys, made: dict[str, Any]) -> None:
+def test_a_key_made_before_the_first_start(run: Shell, made: dict[str, Any]) -> None:
     """Keys may be made before the gateway runs, which is said."""
     status, out, complaint = run("create", "other", "--tenant", "acme")
     assert (0, True) == (status, cli_shell.NOT_TOLD in complaint)
@@ -129,7 +119,7 @@ def test_a_key_made_before_the_first_start(run: Keys, made: dict[str, Any]) -> N
     assert made["id"] in run("list")[1]
 
 
-def test_a_key_goes_by_its_name(run: Keys, made: dict[str, Any]) -> None:
+def test_a_key_goes_by_its_name(run: Shell, made: dict[str, Any]) -> None:
     """Where it is the only one of it; else the tenant says which."""
     assert made["id"] in run("rotate", "k")[1] and "disabled" in run("disable", "k")[1]
     other = json.loads(run("create", "k", "--tenant", "acme", "--json")[1])

@@ -4,13 +4,12 @@ import asyncio
 import getpass
 import json
 import shlex
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from gateway import cli
 from gateway.audit.entries import Admin, Person, decode
 from gateway.audit.index import Index
 from gateway.audit.segments import read
@@ -19,17 +18,16 @@ from gateway.people.ledger import EPOCH
 from gateway.settings import Settings
 from gateway.state import board, sql
 from tests.following import follow
+from tests.gateway.conftest import Shell
 
 ANN = person_id("default", "ann")
-People = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> People:
+def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Shell:
     """Runs `gateway people …` on a data directory of its own; returns status, stdout and stderr."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
-    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
     with Redis(unix_socket_path=str(valkey)) as client:
         client.flushall()
         client.set(EPOCH, "e1")
@@ -40,18 +38,10 @@ def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
     asyncio.run(make())
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(["people", *arguments])
-        except SystemExit as error:
-            status = int(error.code or 0)
-        return (status, *capsys.readouterr())
-
-    return run
+    return partial(shell, "people")
 
 
-def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
+def test_a_suspension_from_the_shell(run: Shell, tmp_path: Path) -> None:
     """By name or by id, in words or as JSON; it stands in the log under the writer of the shell."""
     status, out, _ = run("suspend", "--user", "ann", "--until-lifted", "--reason", "rude")
     assert (0, True, True) == (status, ANN in out, "suspended without an end (by_hand)" in out)
@@ -70,7 +60,7 @@ def test_a_suspension_from_the_shell(run: People, tmp_path: Path) -> None:
     ]
 
 
-def test_the_examples_of_the_readme_work_as_they_are_written(run: People) -> None:
+def test_the_examples_of_the_readme_work_as_they_are_written(run: Shell) -> None:
     """On a fresh install, in their order: those of the section on people, for which nobody need have said anything."""
     _, _, section = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## People\n")
     examples = [
@@ -82,7 +72,7 @@ def test_the_examples_of_the_readme_work_as_they_are_written(run: People) -> Non
         assert (0, "", True) == (status, complaint, "default/zhang" in out)
 
 
-def test_what_was_not_done_is_not_told_as_done(run: People) -> None:
+def test_what_was_not_done_is_not_told_as_done(run: Shell) -> None:
     """A lift of whoever is not suspended, and what names nobody: both say so, and nobody is known by it afterwards."""
     for action in ("lift", "unban", "unexempt", "show"):
         reason = () if action == "show" else ("--reason", "r")
@@ -95,7 +85,7 @@ def test_what_was_not_done_is_not_told_as_done(run: People) -> None:
     assert (1, True) == (status, "is not suspended" in complaint)
 
 
-def test_the_shell_goes_by_one_name(run: People, tmp_path: Path) -> None:
+def test_the_shell_goes_by_one_name(run: Shell, tmp_path: Path) -> None:
     """In the ban, in the alias, and in every record that the two leave."""
     ban = json.loads(run("ban", "--user", "ann", "--reason", "r", "--json")[1])["person"]["ban"]
     alias = json.loads(run("alias", "annie", "ann", "--reason", "r", "--json")[1])
@@ -106,7 +96,7 @@ def test_the_shell_goes_by_one_name(run: People, tmp_path: Path) -> None:
     assert {ban["made_by"], alias["made_by"], *named} == {f"shell:{getpass.getuser()}"}
 
 
-def test_a_ban_from_the_shell_is_published(run: People, valkey: Path) -> None:
+def test_a_ban_from_the_shell_is_published(run: Shell, valkey: Path) -> None:
     """The workers' copy is there when the command ends."""
     assert run("ban", "--user", "ann", "--hours", "2", "--reason", "rude")[0] == 0
     with Redis(unix_socket_path=str(valkey)) as client:
@@ -119,7 +109,7 @@ def test_a_ban_from_the_shell_is_published(run: People, valkey: Path) -> None:
     assert run("unexempt", ANN, "--reason", "over")[0] == 0
 
 
-def test_aliases_from_the_shell(run: People, tmp_path: Path) -> None:
+def test_aliases_from_the_shell(run: Shell, tmp_path: Path) -> None:
     """One by one, or out of a file; a refused line ends with status 1 and is named."""
     assert run("alias", "annie", "ann", "--reason", "two apps")[0] == 0
     file = tmp_path / "a.csv"
@@ -151,13 +141,13 @@ def test_aliases_from_the_shell(run: People, tmp_path: Path) -> None:
         (("import-aliases", "/nonexistent", "--reason", "r"), 1, "/nonexistent"),
     ],
 )
-def test_refusals(run: People, arguments: tuple[str, ...], status: int, named: str) -> None:
+def test_refusals(run: Shell, arguments: tuple[str, ...], status: int, named: str) -> None:
     """As REST refuses them, naming the field."""
     found, _, complaint = run(*arguments)
     assert (status, True) == (found, named in complaint), complaint
 
 
-def test_with_the_state_server_away(run: People, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_state_server_away(run: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is on record, which is said; a ban is stored, and the workers learn of it later."""
     run("search")
     monkeypatch.setenv("GATEWAY_REDIS_URL", "unix:///nonexistent/socket")
@@ -167,7 +157,7 @@ def test_with_the_state_server_away(run: People, monkeypatch: pytest.MonkeyPatch
     assert (0, True, True) == (status, "banned" in out, "could not be told" in complaint)
 
 
-def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_gateway_was_nothing_is_made(run: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wrong folder gets no database and no log."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "wrong"))
     status, _, complaint = run("search")
@@ -178,7 +168,7 @@ def test_where_no_gateway_was_nothing_is_made(run: People, tmp_path: Path, monke
     )
 
 
-def test_what_happened_is_told(run: People, tmp_path: Path) -> None:
+def test_what_happened_is_told(run: Shell, tmp_path: Path) -> None:
     """Who, what, until when and why, in the time of Shanghai; on the person's page, too."""
     run("ban", "--user", "ann", "--until", "4000000000", "--reason", "rude\x1b")
     run("unban", ANN, "--reason", "enough")
@@ -200,7 +190,7 @@ def test_what_happened_is_told(run: People, tmp_path: Path) -> None:
     assert run("events", ANN, "--after", "x")[0] == 2
 
 
-def test_a_name_does_nothing_to_the_terminal(run: People) -> None:
+def test_a_name_does_nothing_to_the_terminal(run: Shell) -> None:
     """Whatever clients call themselves."""
     run("ban", "--user", "a\x1b[31mb\n", "--reason", "r")
     assert "a\ufffd[31mb\ufffd" in run("search", "31mb")[1]

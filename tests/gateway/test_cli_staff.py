@@ -4,13 +4,11 @@ import asyncio
 import getpass
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from gateway import cli
 from gateway.audit.entries import Admin, Person, decode
 from gateway.audit.heads import writers
 from gateway.audit.segments import read
@@ -20,18 +18,17 @@ from gateway.people.seen import Sight, remember
 from gateway.settings import Settings
 from gateway.state import sql
 from tests.gateway.complaints.cases import CONTENT, appeal, complaint, enter
+from tests.gateway.conftest import Shell
 
 ANN = person_id("acme", "ann")
 WHO = f"shell:{getpass.getuser()}"
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Shell:
     """Runs `gateway …` on queues of two appeals and two complaints; returns status, stdout and stderr."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("GATEWAY_REDIS_URL", f"unix://{valkey}")
-    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
     with Redis(unix_socket_path=str(valkey)) as client:
         client.flushall()
         client.set(EPOCH, "e1")
@@ -51,16 +48,7 @@ def run(tmp_path: Path, valkey: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
             )
 
     asyncio.run(make())
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(arguments)
-        except SystemExit as error:
-            status = int(error.code or 0)
-        return (status, *capsys.readouterr())
-
-    return run
+    return shell
 
 
 def recorded(tmp_path: Path) -> list[tuple[str, str, str]]:
@@ -69,7 +57,7 @@ def recorded(tmp_path: Path) -> list[tuple[str, str, str]]:
     return admins + [(one.kind, one.person, one.by) for one in found if isinstance(one, Person)]
 
 
-def test_the_queues_are_listed(run: Run, tmp_path: Path) -> None:
+def test_the_queues_are_listed(run: Shell, tmp_path: Path) -> None:
     """The oldest due first, as much of a text as a line holds; filtered, page by page, on record as little as REST."""
     first, text, second, long = run("appeals", "list")[1].splitlines()
     assert (first.startswith("apl_1  open, overdue  due "), "+08:00  acme/ann\ufffd" in first) == (True, True)
@@ -83,7 +71,7 @@ def test_the_queues_are_listed(run: Run, tmp_path: Path) -> None:
     assert recorded(tmp_path) == []
 
 
-def test_an_appeal_is_upheld_from_the_shell(run: Run, tmp_path: Path) -> None:
+def test_an_appeal_is_upheld_from_the_shell(run: Shell, tmp_path: Path) -> None:
     """Once; the standing is restored, by whom is on record."""
     status, out, complaint = run("appeals", "uphold", "apl_1", "--reason", "误判")
     assert (status, f"upheld by {WHO} " in out, ": 误判" in out) == (0, True, True), complaint
@@ -98,7 +86,7 @@ def test_an_appeal_is_upheld_from_the_shell(run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_decided_becomes_a_label(run: Run, tmp_path: Path) -> None:
+def test_what_is_decided_becomes_a_label(run: Shell, tmp_path: Path) -> None:
     """As over REST."""
     rejected = json.loads(run("appeals", "reject", "apl_2", "--reason", "查过", "--risk", "A1f", "--json")[1])
     assert (rejected["status"], rejected["risk"], rejected["decided_by"]) == ("rejected", "A1f", WHO)
@@ -113,7 +101,7 @@ def test_what_is_decided_becomes_a_label(run: Run, tmp_path: Path) -> None:
     assert asyncio.run(labels()) == [("apl_2", "harmful"), ("cmp_1", "harmful")]
 
 
-def test_complaints_are_exported(run: Run, tmp_path: Path) -> None:
+def test_complaints_are_exported(run: Shell, tmp_path: Path) -> None:
     """In each form, on record before."""
     file = tmp_path / "c.csv"
     assert json.loads(run("complaints", "export", "--output", str(file), "--json")[1])["bytes"] == file.stat().st_size
@@ -138,7 +126,7 @@ def test_complaints_are_exported(run: Run, tmp_path: Path) -> None:
         (("complaints", "list", "--kind", "boring"), 2, "--kind"),
     ],
 )
-def test_refusals(run: Run, arguments: tuple[str, ...], status: int, named: str) -> None:
+def test_refusals(run: Shell, arguments: tuple[str, ...], status: int, named: str) -> None:
     """As REST refuses them, naming the field."""
     found, _, complaint = run(*arguments)
     assert (status, True) == (found, named in complaint), complaint

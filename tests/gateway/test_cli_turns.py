@@ -3,12 +3,10 @@
 import asyncio
 import getpass
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway import cli
 from gateway.audit.entries import Admin, decode, encode
 from gateway.audit.heads import writers
 from gateway.audit.index import Index
@@ -18,27 +16,18 @@ from gateway.settings import Settings
 from gateway.state import sql
 from tests.following import follow
 from tests.gateway.audit.indexing import NOW, begin, end, kept, refusal
+from tests.gateway.conftest import Shell
 
-Run = Callable[..., tuple[int, str, str]]
 WHO = f"shell:{getpass.getuser()}"
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Shell:
     """Runs `gateway …` beside a log and its index; returns status, stdout and stderr."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path))
-    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main(arguments)
-        except SystemExit as error:
-            status = int(error.code or 0)
-        return (status, *capsys.readouterr())
-
-    assert run("keys", "create", "dify", "--tenant", "acme")[0] == 0
-    key = json.loads(run("keys", "list", "--json")[1])[0]["id"]
+    assert shell("keys", "create", "dify", "--tenant", "acme")[0] == 0
+    key = json.loads(shell("keys", "list", "--json")[1])[0]["id"]
     writer = open_writer(tmp_path / "audit", "w")
     writer.append(
         *map(
@@ -59,7 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             await follow(engine, tmp_path / "audit", Index())
 
     asyncio.run(index())
-    return run
+    return shell
 
 
 def reads(tmp_path: Path) -> list[tuple[str, str, str]]:
@@ -68,7 +57,7 @@ def reads(tmp_path: Path) -> list[tuple[str, str, str]]:
     return [(one.action, one.admin, one.details["what"]) for one in found if "what" in one.details]
 
 
-def test_turns_are_searched(run: Run, tmp_path: Path) -> None:
+def test_turns_are_searched(run: Shell, tmp_path: Path) -> None:
     """By REST's filters, in words or as JSON, page by page; without texts nothing goes on record."""
     status, out, _ = run("audit", "search", "--verdict", "refuse", "--from", "2020-01-01")
     [told] = out.splitlines()
@@ -81,7 +70,7 @@ def test_turns_are_searched(run: Run, tmp_path: Path) -> None:
     assert reads(tmp_path) == []
 
 
-def test_reading_texts_is_on_record(run: Run, tmp_path: Path) -> None:
+def test_reading_texts_is_on_record(run: Shell, tmp_path: Path) -> None:
     """By whom, whether searched, shown or exported; a text does nothing to the terminal."""
     assert "words: 今天天气很好\ufffd\n  answer: 晴天" in run("audit", "search", "--texts", "--outcome", "ok")[1]
     assert json.loads(run("audit", "search", "--text", "炸弹", "--json")[1])["data"][0]["id"] == "b"
@@ -97,7 +86,7 @@ def test_reading_texts_is_on_record(run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_an_export_is_a_file(run: Run, tmp_path: Path) -> None:
+def test_an_export_is_a_file(run: Shell, tmp_path: Path) -> None:
     """Of what fits, in each form."""
     file = tmp_path / "turns.csv"
     status, out, _ = run("audit", "export", "--format", "csv", "--output", str(file), "--json")
@@ -107,7 +96,7 @@ def test_an_export_is_a_file(run: Run, tmp_path: Path) -> None:
     assert reads(tmp_path) == [("audit.export", WHO, "export")] * 2
 
 
-def test_events_are_listed(run: Run) -> None:
+def test_events_are_listed(run: Shell) -> None:
     """Who did what, from where; by person, too."""
     [line] = run("audit", "events", "--person", "q")[1].splitlines()
     assert line.endswith("admin  ann  (admin)  10.0.0.9  x  q")
@@ -131,13 +120,13 @@ def test_events_are_listed(run: Run) -> None:
         (("turn", "nobody"), 1, "id: "),
     ],
 )
-def test_what_cannot_be_asked_is_named(run: Run, arguments: tuple[str, ...], status: int, named: str) -> None:
+def test_what_cannot_be_asked_is_named(run: Shell, arguments: tuple[str, ...], status: int, named: str) -> None:
     """As REST does."""
     found, _, complaint = run("audit", *arguments)
     assert (status, True) == (found, named in complaint), complaint
 
 
-def test_the_help_says_what_can_be_asked(run: Run) -> None:
+def test_the_help_says_what_can_be_asked(run: Shell) -> None:
     """Each filter by its name, with the words that it takes."""
     out = run("audit", "events", "--help")[1]
     assert ("--outcome ok|failed|denied|unfinished" in out, "--from FROM" in out) == (True, True)
@@ -145,7 +134,7 @@ def test_the_help_says_what_can_be_asked(run: Run) -> None:
 
 
 def test_nothing_is_read_that_cannot_be_put_on_record(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The rest goes on."""
     monkeypatch.setattr("gateway.cli_record.open_writer", lambda *_: open_writer(tmp_path / "audit" / "node", "cli"))
