@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from gateway import cli_plan
 from gateway.cli_remote import Remote, RemoteRefused
 from gateway.serve import EXIT_CONFIG
 from gateway.settings import load
+from gateway.terminal import moment
 
 ORDERS = {
     "start": "start the engines of a deployment",
@@ -225,8 +225,7 @@ def page(one: Mapping[str, Any]) -> str:
     """Return a deployment with its replicas."""
     lines = [line(one)]
     for member in one["members"]:
-        since = datetime.fromtimestamp(member["since"], UTC)
-        words = [f"  #{member['n']} {member['state']} since {since:%Y-%m-%d %H:%M:%S} UTC"]
+        words = [f"  #{member['n']} {member['state']} since {moment(member['since'])}"]
         if member["pid"] is not None:
             words.append(f"pid {member['pid']}")
         if member["port"] is not None:

@@ -13,12 +13,6 @@ from gateway.serve import EXIT_CONFIG
 EXIT_UNKNOWN = 1
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command and its actions to the command line."""
-    parser = commands.add_parser("backends", help="the engines behind the gateway")
-    add_actions(parser.add_subparsers(dest="action", required=True, metavar="ACTION"))
-
-
 def add_actions(actions: Any) -> None:
     """Add `plan` to the actions of `gateway backends`."""
     parser = actions.add_parser(

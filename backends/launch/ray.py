@@ -30,8 +30,6 @@ STOP_SECONDS = 15.0
 END_LOOK_SECONDS = 0.1
 SILENT_CALLS = 2
 """Calls that an actor may leave unanswered while its engine is to end; then Ray is told to kill it."""
-
-
 MARK = "ray.json"
 
 
