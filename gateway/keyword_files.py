@@ -23,7 +23,7 @@ from keywords.importers import Rejected
 from keywords.risks import RISKS
 
 MOST_BYTES = importers.MOST_BYTES
-PART = 500
+PART = 1_000
 """Entries that are written in one go."""
 LINES = ("lines", "with_words", "blank", "comments", "header", "continued")
 """Of what `keywords.importers.Reading` counts: the first is the sum of the others."""

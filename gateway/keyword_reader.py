@@ -27,7 +27,7 @@ from keywords.entry import Action, Entry, Match
 from keywords.expression import MOST_EXPRESSIONS, Unusable, try_out
 from keywords.importers import Given, Place, Rejected, key_of
 
-PART = 250
+PART = 125
 """Rows that come back in one go."""
 SHOWN = 1_000
 """Rejected rows that are told by line."""

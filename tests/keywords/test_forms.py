@@ -155,6 +155,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:9]))
 def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
     began = time.process_time()
