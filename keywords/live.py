@@ -5,7 +5,8 @@ here. Instead each beginning of each term is a key of a table (`words`), and the
 the text ends with: nearly always none or one.
 """
 
-from typing import NamedTuple
+import copy
+from typing import NamedTuple, Self
 
 from keywords.context import Term
 from keywords.entry import Action
@@ -39,6 +40,11 @@ class _Side:
         self.begun: list[tuple[int, str]] = []
         """Place of the first character, and the folded text from there."""
         self.waiting: list[_Waiting] = []
+
+    def copy(self) -> "_Side":
+        twin = _Side(self.table)
+        twin.begun, twin.waiting = list(self.begun), list(self.waiting)
+        return twin
 
     def live(self, otherwise: int) -> int:
         """Return the first place from which on a term may still be coming; *otherwise* where none may."""
@@ -140,6 +146,21 @@ class Scanner:
         """What stands before `held`, as far as an exception may need it."""
         self._raw = ""
         self._base = 0
+
+    def copy(self) -> Self:
+        """Return one that reads on from here by itself."""
+        twin = copy.copy(self)
+        twin._squeezed, twin._spaced = self._squeezed.copy(), self._spaced.copy()  # noqa: SLF001 - of its own kind
+        return twin
+
+    @property
+    def behind(self) -> tuple[bool, bool, str]:
+        """What stands before `held`, as far as it matters for what comes: an open word, a blank, an exception."""
+        return self._in_word, self._blank, self._recent
+
+    def is_as(self, other: "Scanner") -> bool:
+        """Return whether both hold nothing, and will find the same in whatever comes."""
+        return not (self.held or other.held) and self.behind == other.behind
 
     def feed(self, text: str) -> list[Found]:
         """Read *text* on; return the terms that have come, in the order in which that became certain."""

@@ -70,6 +70,12 @@ class Prose:
     def finish(self) -> list[Character]:
         return self.read([], _WHOLE)
 
+    def leave(self) -> list[Character]:
+        """Let the beginning of an escape go as `finish` does, but know of it where the text goes on after all."""
+        gone = [one._replace(spelled="") for one in self._begun]
+        rest, self._begun = self.finish(), gone
+        return rest
+
     def read(self, characters: list[Character], pattern: re.Pattern[str] = _GROWING) -> list[Character]:
         """Read text that has been read once already, by *characters*."""
         characters, self._begun = self._begun + characters, []

@@ -15,7 +15,8 @@ from gateway.relay.documents import decoded
 from gateway.relay.fields import Fields
 from gateway.relay.replies import engine_problem, event
 from gateway.relay.usual import Usual, learn
-from policies.stream_guard import Step, StreamGuard
+from policies.flow import Step
+from policies.stream_guard import StreamGuard
 from policies.verdict import Verdict
 
 DONE = b"data: [DONE]\n\n"

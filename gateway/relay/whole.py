@@ -13,7 +13,8 @@ from gateway.relay.replies import engine_problem
 from gateway.relay.stream import LABELLED
 from gateway.relay.wire import CHAT, Request
 from policies import refusals
-from policies.stream_guard import Step, StreamGuard
+from policies.flow import Step
+from policies.stream_guard import StreamGuard
 from policies.verdict import Verdict
 
 

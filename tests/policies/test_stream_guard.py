@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from keywords.entry import Action, Entry
 from keywords.library import Library
+from policies.flow import LONG
 from policies.json_text import JsonText
-from policies.stream_guard import LONG, KeywordGuard, StreamGuard, Through, keyword_guards
+from policies.stream_guard import KeywordGuard, StreamGuard, Through, keyword_guards
 from tests.keywords import oracle
 
 ENTRIES = (

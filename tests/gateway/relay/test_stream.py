@@ -11,7 +11,8 @@ from gateway.problems import Problem
 from gateway.relay.chunks import Usage, tokens
 from gateway.relay.sse import EventSplitter
 from gateway.relay.stream import DONE, AnswerStream
-from policies.stream_guard import Step, Through
+from policies.flow import Step
+from policies.stream_guard import Through
 from policies.verdict import Action, Verdict
 
 ASKED = "/home/usr1/fine-model/Qwen3-14B-5e5/"

@@ -13,7 +13,8 @@ from gateway.relay.chunks import ModelName
 from gateway.relay.replies import event
 from gateway.relay.stream import LESSONS, AnswerStream
 from gateway.relay.usual import Usual, learn
-from policies.stream_guard import Step, Through
+from policies.flow import Step
+from policies.stream_guard import Through
 from policies.verdict import Action, Verdict
 
 MODEL = "engine-name"
