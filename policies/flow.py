@@ -164,9 +164,9 @@ class Flow:
 
     def _feed_long(self, name: str, delta: str) -> Iterator[Step]:
         """Take a long piece bit by bit, so that the most of it is read as a whole."""
-        at = 0
+        at, marked = 0, "\\" in delta or "&" in delta
         while at < len(delta) and self._cut is None:
-            mark = _MARK.search(delta, at)
+            mark = _MARK.search(delta, at) if marked else None
             end = mark.start() if mark else len(delta)
             if self._is_plain and self._now is not None and name == self._now.name and at < end:
                 yield self._feed_plain(self._now, delta[at:end])

@@ -1,5 +1,7 @@
 """Texts of entries, near misses and noise in a million cuts, against a matcher that sees each text whole.
 
+Each text is one channel's, and then dealt out to several that take turns.
+
 python tests/fuzz/guard.py [--chunkings N] [--seed S]: prints what it did; exit status 1 at the first difference, with
 what is needed to see it again. `make fuzz` runs it.
 """
@@ -10,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
@@ -21,8 +24,12 @@ from keywords.live import Scanner
 from keywords.words import Words
 from policies.stream_guard import KeywordGuard
 from tests.keywords import oracle
+from tests.policies import turns
 
 CUTS_PER_TEXT = 100
+TURNS_PER_TEXT = 20
+"""Of them, how many are of channels that take turns."""
+CHANNELS = ("reasoning_content", "content", "refusal", "reasoning")
 HAN = "法轮功练门书坏词语弹药枪支色情打特怀天大人"
 LATIN = ("bad", "bomb", "kill", "you", "ad", "hoc", "a", "b", "d")
 NOISE = (" ", "*", ".", "，", "。", "\n", "\u200b", "-", "1", "①", "㎏", "Ａ", "é", "'", "_", "輪", "練", "😀", "д")
@@ -77,7 +84,7 @@ def cuts(dice: random.Random, length: int) -> Iterator[Cut]:
     """Yield ways to cut a text: whole, by the character, and at random."""
     yield ()
     yield tuple(range(1, length))
-    for _ in range(CUTS_PER_TEXT - 2):
+    for _ in range(CUTS_PER_TEXT - TURNS_PER_TEXT - 2):
         yield tuple(sorted(dice.sample(range(1, length), dice.randint(0, length - 1)))) if length > 1 else ()
 
 
@@ -91,6 +98,21 @@ def relayed(library: Library, whole: str, cut: Cut) -> tuple[str, bool]:
             return out, True
     step = guard.finish(0)
     return out + "".join(text for _, text in step.late), step.cut is not None
+
+
+def dealt(dice: random.Random, whole: str) -> turns.Deltas:
+    """Return *whole* in pieces of channels that take turns."""
+    channels = dice.sample(CHANNELS, dice.randint(2, len(CHANNELS)))
+    deltas: list[tuple[str, str]] = []
+    at = 0
+    while at < len(whole):
+        end = at + dice.choice((1, 1, 1, 2, 3))
+        deltas.append((dice.choice(channels), whole[at:end]))
+        at = end
+    first = dict(reversed(deltas))
+    if first.get("reasoning") == first.get("reasoning_content"):  # they would be one text under two names
+        return [("content" if channel == "reasoning" else channel, text) for channel, text in deltas]
+    return deltas
 
 
 def holds_no_more(of: list[Entry], whole: str) -> bool:
@@ -126,6 +148,12 @@ def difference(seed: int) -> str | None:
             return f"{cut}: cut off {out[1]}, blocked {blocked}"
         if not may_leave.startswith(out[0]) or (not blocked and out[0] != may_leave):
             return f"{cut} lets {out[0]!r} go, of {may_leave!r}"
+    alike = [replace(entry, mask=turns.SIGN) for entry in of]
+    library = Library.build(alike)
+    for _ in range(TURNS_PER_TEXT):
+        wrong = turns.difference(alike, library, dealt(dice, whole))
+        if wrong is not None:
+            return wrong
     if not holds_no_more(of, whole):
         return "something else than what may be a term is held"
     return None
