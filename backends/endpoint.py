@@ -50,8 +50,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it notices late that the client of a whole answer has left, but at once with a stream."""
     tasks: tuple[str, ...] = ()
     """What it can do, out of ``generate``, ``embed`` and ``rerank``; none: that is not known."""
-    drain: str = ""
-    """Names the drain that is under way, which a worker says back once it has nothing there; none: ``""``."""
+    lingers: bool = False
+    """Whether it drains, and where none is ready still serves those who wait already."""
     since: float = 0.0
     """Unix time of the last change of `state`: which of its changes a worker has heard of."""
     wakes: bool = False

@@ -40,6 +40,10 @@ def spellings(name: str) -> tuple[str, ...]:
     return (bare, f"{bare}/") if bare else (name,)
 
 
+def _drain(endpoint: Endpoint) -> tuple[str, float]:
+    return endpoint.replica, endpoint.since
+
+
 class Pool:
     """Known replicas, their load as this worker sees it, and connections to them.
 
@@ -63,14 +67,14 @@ class Pool:
         self.loads: dict[str, Load] = {}
         self.lines: dict[str, Line] = {}
         self.models: dict[str, tuple[Endpoint, ...]] = {}
-        self.demanded = asyncio.Event()
-        """Set when a request comes for a model that has to be loaded."""
+        self.news = asyncio.Event()
+        """Set when the owner of the replicas should hear at once: a model has to be loaded, or a replica lingers."""
         self._model_of: dict[str, str] = {}
         self._base_of: dict[str, str] = {}
         """Models that are adapters on another one, whose replicas and queue they share."""
         self._heads: dict[tuple[str, str], bytes] = {}
-        self._gone: set[str] = set()
-        """Drains under way that this worker has let go of."""
+        self._gone: set[tuple[str, float]] = set()
+        """Drains under way that this worker has let go of: the replica, and the moment at which it began."""
 
     @property
     def in_flight(self) -> dict[str, int]:
@@ -82,8 +86,13 @@ class Pool:
         """Requests that wait for a replica, by model."""
         return {model: len(line.queue) for model, line in self.lines.items()}
 
+    @property
+    def lingers(self) -> bool:
+        """Whether a replica drains that this worker has not let go of: its owner waits for that."""
+        return any(line.leaving for line in self.lines.values())
+
     def report(self) -> Report:
-        """Return what this worker has where, for the owner of the replicas."""
+        """Return what this worker has where, for the owner of the replicas; lets go of those that linger for nobody."""
         now = self.upstream.loop.time()
         usages = {replica: self._usage(load, now) for replica, load in self.loads.items()}
         return Report(usages, [model for model, line in self.lines.items() if line.queue and not line.ready])
@@ -91,7 +100,7 @@ class Pool:
     def _usage(self, load: Load, now: float) -> Usage:
         endpoint = load.endpoint
         line = self.lines.get(endpoint.model)
-        known = line is not None and any(one is load for one in (*line.ready, *line.leaving))
+        known = line is not None and (load in line.ready or (load in line.leaving and not self._let_go(load, line)))
         heard = max(load.since, self.upstream.heard.get(endpoint.replica, 0.0))
         silent = now - heard if load.requests else None
         return Usage(known, load.requests, load.taken, endpoint.since, silent)
@@ -110,7 +119,7 @@ class Pool:
                 adapters.setdefault(adapter, endpoint.model)
                 for spelling in spellings(adapter):
                     names.setdefault(spelling, adapter)
-        self._gone &= {endpoint.drain for replicas in models.values() for endpoint in replicas}
+        self._gone &= {_drain(endpoint) for replicas in models.values() for endpoint in replicas}
         bases = {model: tuple(replicas) for model, replicas in models.items()}
         self.models = {**bases, **{adapter: bases[base] for adapter, base in adapters.items() if adapter not in bases}}
         self._model_of, self._base_of = names, adapters
@@ -152,18 +161,14 @@ class Pool:
             heads=self.request_head,
         )
 
-    def let_go(self, replica: str) -> bool:
-        """Return whether nothing of this worker runs at *replica*, and nobody waits who could go nowhere else.
+    def _let_go(self, load: Load, line: Line) -> bool:
+        """Let go of a replica that lingers, if nothing of this worker runs there and nobody waits for it alone.
 
-        From then on nothing of it comes there any more, until the drain of the replica is over.
+        Return whether so: from then on nothing of it comes there any more, until the drain is over.
         """
-        load = self.loads.get(replica)
-        line = self.lines.get(load.endpoint.model) if load is not None else None
-        if load is None or line is None:
-            return True
         if load.requests or (line.queue and not line.ready):
             return False
-        self._gone.add(load.endpoint.drain)
+        self._gone.add(_drain(load.endpoint))
         line.leaving = [one for one in line.leaving if one is not load]
         return True
 
@@ -210,9 +215,11 @@ class Pool:
         line = self.lines.get(model)
         if line is None:
             line = self.lines[model] = Line(model, FairQueue(*self.waiting), self.upstream.loop)
-            line.on_demand = self.demanded.set
+            line.on_demand = self.news.set
         line.ready = [self.loads[one.replica] for one in replicas if one.state is ReplicaState.READY]
-        line.leaving = [self.loads[one.replica] for one in replicas if one.drain and one.drain not in self._gone]
+        line.leaving = [self.loads[one.replica] for one in replicas if one.lingers and _drain(one) not in self._gone]
+        if line.leaving:
+            self.news.set()
         woken, line.wakes = line.wakes, any(one.wakes for one in replicas)
         line.states = ", ".join(sorted({one.state.value for one in replicas}))
         line.policy = POLICIES[Routing(replicas[0].routing)]

@@ -96,6 +96,8 @@ class Replica:
         """Unix time of the last change of `state`."""
         self.asleep = False
         """Whether it is stopped for want of requests, and the next one has it started."""
+        self.lingers = False
+        """Whether it drains since somebody has ordered it to: no request has it back."""
         self.last_error: StartFailed | None = None
         self.served_name = self.family.served_name(deployment)
         self.address = address(deployment, deployment.port_of(index) or 0)
@@ -163,9 +165,7 @@ class Replica:
         The engine goes on: `stop` ends it, `ensure_ready` takes it back, and whoever still waits here is told False.
         One that is not ready has no requests.
         """
-        async with self._changing:
-            if self.state is ReplicaState.READY:
-                self._set(ReplicaState.DRAINING)
+        await self._close(lingers=True)
         return await self._until_idle(self.drain_seconds if seconds is None else seconds)
 
     async def restart(self, seconds: float | None = None) -> None:
@@ -176,9 +176,20 @@ class Replica:
 
     async def unload(self) -> None:
         """End the engine as soon as no request is there, to be started by the next one; none is cut, ever."""
-        if await self.drain(math.inf) and self.state is ReplicaState.DRAINING:
+        await self._close(lingers=False)
+        if await self._until_idle(math.inf) and self.state is ReplicaState.DRAINING and not self.lingers:
             self.rest()
             await self._stop()
+
+    async def _close(self, *, lingers: bool) -> None:
+        """Let nothing new come; see `lingers`."""
+        async with self._changing:
+            if self.state is ReplicaState.READY:
+                self.lingers = lingers
+                self._set(ReplicaState.DRAINING)
+            elif self.state is ReplicaState.DRAINING and lingers and not self.lingers:
+                self.lingers = True
+                self.on_change()
 
     def rest(self) -> None:
         """Be started by the next request, not before."""
@@ -224,7 +235,8 @@ class Replica:
             routing=self.deployment.routing.value,
             tasks=self.deployment.tasks,
             since=self.since,
-            wakes=self.on_demand and (self.asleep or self.state in WAKING),
+            lingers=self.lingers,
+            wakes=self.on_demand and not self.lingers and (self.asleep or self.state in WAKING),
             created=self.created,
         )
 
@@ -237,6 +249,7 @@ class Replica:
         if state is self.state:
             return
         self.state, self.since = state, time.time()
+        self.lingers = self.lingers and state is ReplicaState.DRAINING
         if state in SETTLED:
             self._settled.set()
         else:

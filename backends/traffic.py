@@ -85,10 +85,9 @@ class Reports:
 
     def busy(self, replica: str, since: float | None = None) -> bool:
         """See `Traffic`. A worker that has not come yet, or not come back, may have requests there."""
-        return len(self._last) < self.workers or any(
-            usage.ready or usage.requests or (since is not None and usage.since != since)
-            for usage in self._usages(replica)
-        )
+        usages = self._usages(replica)
+        heard = len(self._last) if since is None else sum(usage.since == since for usage in usages)
+        return heard < self.workers or any(usage.ready or usage.requests for usage in usages)
 
     def silence(self, replica: str) -> float | None:
         """See `Traffic`: of the workers that wait there the one that has heard something last."""

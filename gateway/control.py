@@ -44,7 +44,6 @@ from gateway.proxies import Proxies
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
-from gateway.state.drains import Drains
 from gateway.state.librarian import Librarian
 from gateway.state.redis import connect
 from gateway.tasks import running
@@ -106,11 +105,10 @@ async def open_keywords(
 
 
 def open_deployments(
-    settings: Settings, engine: AsyncEngine, redis: "Redis", publisher: board.Publisher, environment: Mapping[str, str]
+    settings: Settings, engine: AsyncEngine, publisher: board.Publisher, environment: Mapping[str, str]
 ) -> Deployments:
     """Return what should run on this machine; nothing is started yet."""
-    drains = Drains(redis, settings.node, settings.worker_count)
-    fleet = Fleet(settings.node, House.of(settings), publisher, drains)
+    fleet = Fleet(settings.node, House.of(settings), publisher)
     return Deployments(fleet, DeploymentStore(engine, settings.node), settings, environment)
 
 
@@ -143,7 +141,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
         await publisher.follow(board.KEYS, store)  # behind the bans, of `kept`: who knows the keys answers
         banner.say(banner.first_keys(made))
         librarian, keywords = await open_keywords(settings, engine, redis, publisher)
-        deployments = open_deployments(settings, engine, redis, publisher, environment)
+        deployments = open_deployments(settings, engine, publisher, environment)
         services = AdminServices(
             store,
             admins,

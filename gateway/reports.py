@@ -1,8 +1,9 @@
 """The unix socket on which workers tell the control process what they have at which replica.
 
-A report is one line of JSON, sent every `REPORT_SECONDS`, and at once when a request comes for a model that has to be
-loaded. Whoever is gone reports no more: the connection's end is a worker's end. With the control process away workers
-go on, and find its successor at the same place.
+A report is one line of JSON, sent every `REPORT_SECONDS`, at once when a request comes for a model that must be loaded
+or a replica begins to drain, and every `LOOK_SECONDS` until the worker has let go of that. Whoever is gone reports no
+more: the connection's end is a worker's end. With the control process away workers go on, and find its successor at the
+same place.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from gateway.state.redis import private_directory, socket_path
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.5
+LOOK_SECONDS = 0.05
+"""Between two reports while a replica drains here."""
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes of a report: thousands of replicas."""
 
@@ -71,11 +74,11 @@ async def _report(path: Path, pool: Pool) -> None:
     _, writer = await asyncio.open_unix_connection(path)
     try:
         while True:
-            pool.demanded.clear()
+            pool.news.clear()
             writer.write(msgspec.json.encode(pool.report()) + b"\n")
             await writer.drain()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_SECONDS):
-                    await pool.demanded.wait()
+                async with asyncio.timeout(min(LOOK_SECONDS, REPORT_SECONDS) if pool.lingers else REPORT_SECONDS):
+                    await pool.news.wait()
     finally:
         writer.close()

@@ -34,7 +34,6 @@ from gateway.relay.stages import Stages
 from gateway.reports import report, reports_path
 from gateway.settings import Settings
 from gateway.state import board, credentials
-from gateway.state.drains import Letting
 from gateway.state.redis import connect
 from gateway.state.shelf import Shelf
 from gateway.tasks import ended
@@ -84,7 +83,6 @@ class Services:
             share=Share(index, max(settings.worker_count, index + 1)),
             waiting=Waiting(settings.queue.places, settings.queue.seconds),
         )
-        self.letting = Letting(redis, self.pool, settings.node, index)
         self.directory = Directory()
         limits = settings.limits
         self.limiter = Limiter(Meter(redis), limits.key, limits.person, closed=limits.state_away == "closed")
@@ -160,7 +158,6 @@ class Services:
         endpoints = msgspec.convert(document, list[Endpoint])
         self.pool.credentials = credentials.read(self.settings.data_dir, self.pool.credentials)
         self.pool.update(endpoints)
-        self.letting.take(endpoints)
 
     def states(self) -> dict[str, str]:
         """Return the best state of each model's replicas."""
@@ -206,7 +203,7 @@ async def open_services(settings: Settings, index: int = 0) -> AsyncIterator[Ser
     services = Services(settings, redis, Metrics(), writer, index=index)
     services.metrics.build.labels(version("safety-gateway")).set(1)
     listener = Listener(services.upstream, services.pool.lines)
-    parts = (services.shelf, services.watch, services.limiter, listener, services.letting)
+    parts = (services.shelf, services.watch, services.limiter, listener)
     reporting = report(reports_path(settings.data_dir), services.pool)
     work = (services.flush_for_ever(), reporting, *(part.run() for part in parts))
     tasks = [asyncio.create_task(one) for one in work]

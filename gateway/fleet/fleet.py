@@ -17,7 +17,6 @@ from gateway.fleet.house import House
 from gateway.fleet.member import Goal, Member
 from gateway.fleet.metrics import FleetMetrics
 from gateway.state import board, credentials
-from gateway.state.drains import Drains
 from gateway.tasks import ended
 
 LOOK_SECONDS = 5.0
@@ -36,13 +35,11 @@ class Fleet:
         node: str,
         house: House,
         publisher: board.Publisher,
-        drains: Drains,
         metrics: FleetMetrics | None = None,
     ) -> None:
         self.document = board.replicas_of(node)
         self.house = house
         self.publisher = publisher
-        self.drains = drains
         self.metrics = metrics or FleetMetrics()
         self.changed = asyncio.Event()
         self.demand = Demand(self._at_will, house.reports)
@@ -127,7 +124,7 @@ class Fleet:
         """Tell the workers what there is."""
         members = self.members
         self.metrics.take(members)
-        endpoints = [endpoint for member in members for endpoint in member.endpoints()]
+        endpoints = [endpoint for member in members for endpoint in member.replica.endpoints()]
         await self.publisher.publish(self.document, [msgspec.to_builtins(endpoint) for endpoint in endpoints])
 
     def coming(self) -> list[str]:
@@ -152,7 +149,7 @@ class Fleet:
         group = self._groups.get(deployment.model)
         runs = group is None or group.leaving or group.goal is Goal.RUN
         if group is None:
-            group = self._groups[deployment.model] = Group(deployment, self._made, self.drains, self.changed.set)
+            group = self._groups[deployment.model] = Group(deployment, self._made, self.changed.set)
             if not rivals:
                 group.start()
                 return

@@ -10,7 +10,6 @@ from backends.deployment import Deployment
 from backends.difference import needs_restart
 from backends.endpoint import ReplicaState
 from gateway.fleet.member import Goal, Make, Member
-from gateway.state.drains import Drains
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +29,10 @@ class UnknownReplica(Exception):
 class Group:
     """The replicas of one deployment. What is ordered begins at once and is carried out in the background."""
 
-    def __init__(self, deployment: Deployment, make: Make, drains: Drains, on_change: Callable[[], None]) -> None:
+    def __init__(self, deployment: Deployment, make: Make, on_change: Callable[[], None]) -> None:
         self.deployment = deployment
         self.id = id_of(deployment.model)
         self.make = make
-        self.drains = drains
         self.on_change = on_change
         self.goal = Goal.STOP
         self.leaving = False
@@ -129,7 +127,7 @@ class Group:
         for index in range(self.deployment.replicas):
             member = self._members.get(index)
             if member is None:
-                member = Member(self.deployment, index, self.make, self.drains, self.on_change)
+                member = Member(self.deployment, index, self.make, self.on_change)
                 self._members[index] = member
                 self._runs[index] = asyncio.create_task(member.run())
                 if self.goal is Goal.RUN:

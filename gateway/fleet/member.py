@@ -1,22 +1,19 @@
 """One replica, and what is wanted of it: to run, or to be gone."""
 
 import asyncio
-import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import msgspec
-
 from backends.deployment import Deployment, Engine
-from backends.endpoint import Endpoint, ReplicaState
+from backends.endpoint import ReplicaState
 from backends.errors import StartFailed
 from backends.replica import Replica
 from gateway import banner
-from gateway.state.drains import Drains, new_name
 from gateway.tasks import ended
 
 log = logging.getLogger(__name__)
@@ -65,20 +62,16 @@ class Member:
     *on_change* is called, in the event loop, whenever `endpoint` answers something new.
     """
 
-    def __init__(
-        self, deployment: Deployment, index: int, make: Make, drains: Drains, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, deployment: Deployment, index: int, make: Make, on_change: Callable[[], None]) -> None:
         self.deployment = deployment
         """As it is wanted."""
         self.index = index
         self.make = make
-        self.drains = drains
         self.on_change = on_change
         self.record = Record(since=time.time())
         self.goal = Goal.STOP
         self.retiring = False
         """Whether it is to be forgotten once it has gone."""
-        self.drain_name = ""
         self.replica = self._made()
         self._again = False
         self._gently = True
@@ -89,10 +82,7 @@ class Member:
 
     def start(self) -> None:
         """Have it run; a drain that is under way is called off."""
-        again = self.replica.deployment is not self.deployment
-        if not again:
-            self._call("")
-        self._order(Goal.RUN, again=again)
+        self._order(Goal.RUN, again=self.replica.deployment is not self.deployment)
 
     def stop(self) -> None:
         """Have it gone now, whatever it is doing: running answers break off."""
@@ -134,23 +124,10 @@ class Member:
                 self._idle.set()
                 await self._ordered.wait()
 
-    def endpoint(self) -> Endpoint:
-        """Return the replica as its owner sees it."""
-        return self._drained(self.replica.endpoint())
-
-    def endpoints(self) -> list[Endpoint]:
-        """Return the replica as the workers see it: several, where a name stands for them."""
-        return [self._drained(endpoint) for endpoint in self.replica.endpoints()]
-
-    def _drained(self, found: Endpoint) -> Endpoint:
-        if not self.drain_name:
-            return found
-        return msgspec.structs.replace(found, state=ReplicaState.DRAINING, drain=self.drain_name, wakes=False)
-
     @property
     def state(self) -> ReplicaState:
         """What it is doing."""
-        return ReplicaState.DRAINING if self.drain_name else self.replica.state
+        return self.replica.state
 
     def _made(self) -> Replica:
         return self.make(self.deployment, self.index, self._seen)
@@ -164,18 +141,11 @@ class Member:
         self.record.take(self.replica.state, time.time())
         self.on_change()
 
-    def _call(self, drain: str) -> None:
-        """Begin the drain of that name, or call off the one that is under way."""
-        if drain != self.drain_name:
-            self.drain_name = drain
-            self.on_change()
-
     async def _go(self) -> None:
         """Start it, or have the next request do so; return when it is ready or has failed, or at another order.
 
         What is loaded on demand and runs already is adopted.
         """
-        self._call("")
         if self._may_rest():
             await self.replica.stop()  # it may have failed
             self.replica.rest()
@@ -196,21 +166,17 @@ class Member:
         serves = self.replica.state in {ReplicaState.READY, ReplicaState.DRAINING}
         named = self.replica.deployment.discover is not None  # a stop then cuts nothing: who has a lease keeps it
         if self._gently and serves and not named:
-            self._call(self.drain_name or new_name())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds):
-                    await self._unless_ordered(self.drains.ended(self.drain_name))
+            await self._unless_ordered(self.replica.drain(math.inf if self._seconds is None else self._seconds))
             if self._ordered.is_set():
                 return
         await self.replica.stop()
         if self.replica.deployment is not self.deployment:
             self.replica = self._made()
-        self._call("")
         if self._again and not self._ordered.is_set():
             self._again = False
             self._ordered.set()
 
-    async def _unless_ordered(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _unless_ordered(self, work: Coroutine[Any, Any, object]) -> None:
         """Wait for *work*; another order ends it. Raises what it raises."""
         tasks = [asyncio.create_task(work), asyncio.create_task(self._ordered.wait())]
         try:

@@ -70,7 +70,7 @@ async def details(deployments: Deployments, id_: str, *, logs: bool) -> dict[str
 
 
 async def _member(member: Member, loads: Loads, *, logs: bool) -> dict[str, Any]:
-    replica, record, endpoint = member.replica, member.record, member.endpoint()
+    replica, record, endpoint = member.replica, member.record, member.replica.endpoint()
     key = replica.deployment.api_key
     ready = replica.state is ReplicaState.READY
     said = await load.signals(endpoint, key.get_secret_value() if key is not None else None) if ready else None

@@ -29,6 +29,8 @@ def test_who_has_heard_of_an_older_change_may_have_heard_of_a_later_one() -> Non
     assert [False, True, False] == [reports.busy("m#0", since) for since in (1.0, 2.0, None)]
     reports.take("a", report(since=2.0))
     assert not reports.busy("m#0", 2.0)
+    reports.take("a", report("another"))
+    assert reports.busy("m#0", 2.0)
 
 
 def test_a_worker_that_ends_has_nothing_left() -> None:

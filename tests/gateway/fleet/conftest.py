@@ -17,8 +17,8 @@ from backends.upstream import Upstream
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.house import House
 from gateway.fleet.member import Member
+from gateway.reports import report, reports_path
 from gateway.state import board
-from gateway.state.drains import Drains, Letting
 from gateway.tasks import running
 from tests import fake_server
 from tests.backends.running import eventually
@@ -33,15 +33,12 @@ class Machine:
         shared = board.Board(redis)
         self.folder = folder
         self.program = fake_server.write(folder)
-        self.fleet = Fleet(NODE, House(folder / "data"), board.Publisher(shared), Drains(redis, NODE, 1))
+        self.fleet = Fleet(NODE, House(folder / "data"), board.Publisher(shared))
         self.pool = Pool(Upstream(), waiting=Waiting(64, 30.0))
-        self.letting = Letting(redis, self.pool, NODE, 0)
         self.follower = board.Follower(shared, {board.replicas_of(NODE): self._take})
 
     def _take(self, document: list[Any]) -> None:
-        endpoints = msgspec.convert(document, list[Endpoint])
-        self.pool.update(endpoints)
-        self.letting.take(endpoints)
+        self.pool.update(msgspec.convert(document, list[Endpoint]))
 
     def deployment(self, model: str = "m", **fields: Any) -> Deployment:
         """Return one whose engine is a fake in a process of its own."""
@@ -76,7 +73,7 @@ async def running_machine(redis: "Redis", folder: Path) -> AsyncIterator[Machine
     """A machine within the block; all of its engines have ended behind it."""
     made = Machine(redis, folder)
     await made.follower.start()
-    async with running(asyncio.create_task(made.letting.run())), made.fleet.running():
+    async with running(asyncio.create_task(report(reports_path(folder / "data"), made.pool))), made.fleet.running():
         yield made
     await made.follower.stop()
     made.pool.upstream.close()

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
 from backends.deployment import Deployment, Engine
 from backends.discovery import ByName, Discovered
@@ -17,7 +16,6 @@ from gateway.fleet.fleet import Fleet
 from gateway.fleet.house import House
 from gateway.settings import Settings
 from gateway.state import board
-from gateway.state.drains import Drains
 from tests.fakes import END, SSE, FakeEngine, Pause, Received, Send, Step, chunk, head, vllm_events, well_behaved
 from tests.gateway.conftest import MODEL, eventually, running
 
@@ -44,9 +42,7 @@ def slowly(received: Received) -> Sequence[Step]:
     return [Send(head(SSE)), *pauses, Send(END)]
 
 
-async def test_addresses_change_under_running_streams(
-    settings: Settings, redis: "Redis", monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_addresses_change_under_running_streams(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is cut: streams at an address that is gone end whole, new ones go to the address that has come."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "你好"}], "stream": True}
     async with FakeEngine(slowly) as old, running(settings) as gateway, gateway.client() as client:
@@ -55,7 +51,7 @@ async def test_addresses_change_under_running_streams(
         url = f"http://engines:{old.port}"
         deployment = Deployment(model=MODEL, engine=Engine.EXTERNAL, url=url, discover="dns")
         heard, addresses = Heard(), {"127.0.0.1"}
-        fleet = Fleet("here", House(settings.data_dir), heard, Drains(redis, "here", 1))  # type: ignore[arg-type]
+        fleet = Fleet("here", House(settings.data_dir), heard)  # type: ignore[arg-type]
 
         async def resolve(host: str, port: int) -> set[str]:
             assert (host, port) == ("engines", old.port)

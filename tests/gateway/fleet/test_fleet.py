@@ -11,7 +11,6 @@ from backends.errors import UnknownModel
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.house import House
 from gateway.state import board
-from gateway.state.drains import Drains
 from tests.backends.running import alive, eventually
 from tests.gateway.fleet.conftest import NODE, Machine
 
@@ -69,7 +68,7 @@ async def test_one_that_is_wanted_otherwise_while_it_leaves_starts_anew(machine:
         await eventually(lambda: machine.states() == ["draining"])
         machine.fleet.apply([machine.deployment(parallel=2)])
     await eventually(lambda: machine.states() == ["ready"] and machine.pids() != before)
-    assert machine.members()[0].endpoint().slots == 2
+    assert machine.members()[0].replica.endpoint().slots == 2
 
 
 async def test_live_fields_change_while_the_engine_goes_on(machine: Machine) -> None:
@@ -124,7 +123,7 @@ async def test_engines_that_were_left_are_adopted_or_ended(redis: "Redis", tmp_p
 
     def fleet() -> Fleet:
         house = House(tmp_path / "data", leaves=True, drain_seconds=0.2)
-        return Fleet(NODE, house, board.Publisher(board.Board(redis)), Drains(redis, NODE, 1))
+        return Fleet(NODE, house, board.Publisher(board.Board(redis)))
 
     def pids(one: Fleet) -> dict[str, int | None]:
         return {member.replica.id: member.replica.process.pid for member in one.members}

@@ -55,7 +55,7 @@ async def test_what_needs_new_engines_is_done_one_after_the_other(machine: Machi
         await asyncio.sleep(0.005)
     assert fewest == 1
     assert not set(before) & set(machine.pids())
-    assert [7, 7] == [member.endpoint().slots for member in machine.members()]
+    assert [7, 7] == [member.replica.endpoint().slots for member in machine.members()]
 
 
 async def test_where_one_fails_the_others_stay_as_they_were(machine: Machine) -> None:
@@ -102,7 +102,7 @@ async def test_what_is_stopped_stays_so_through_changes(machine: Machine) -> Non
     assert ["stopped", "stopped"] == machine.states()
     group.start()
     await machine.ready(count=2)
-    assert [5, 5] == [member.endpoint().slots for member in machine.members()]
+    assert [5, 5] == [member.replica.endpoint().slots for member in machine.members()]
 
 
 async def test_an_unknown_replica_is_said_to_be(machine: Machine, tmp_path: Path) -> None:

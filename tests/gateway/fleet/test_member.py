@@ -10,8 +10,6 @@ from backends.endpoint import ReplicaState
 from backends.errors import NoReplica
 from gateway.fleet.member import Record
 from gateway.fleet.view import engine_pid
-from gateway.reports import report, reports_path
-from gateway.tasks import running
 from tests.backends.running import eventually
 from tests.gateway.fleet.conftest import Machine
 
@@ -106,26 +104,24 @@ def test_a_record_knows_how_long_a_model_loads() -> None:
 
 async def test_one_that_is_loaded_on_demand(machine: Machine) -> None:
     """It sleeps and counts as settled; a request wakes it, a stop does not let it, and pinned it is loaded at once."""
-    reporting = report(reports_path(machine.fleet.house.data_dir), machine.pool)
-    async with running(asyncio.create_task(reporting)):
-        machine.fleet.apply([machine.deployment(idle_seconds=0.3)])
-        await machine.settled()
-        [member] = machine.members()
-        assert (member.replica.asleep, machine.states(), machine.fleet.coming()) == (True, ["stopped"], [])
-        await eventually(lambda: "m" in machine.pool.models)
-        async with await machine.pool.lease("m"):
-            assert machine.states() == ["ready"]
-        await eventually(lambda: member.replica.asleep)
-        machine.fleet.apply([machine.deployment(idle_seconds=0.4)])
-        member.restart()
-        assert (await member.reached(), member.replica.asleep) == (ReplicaState.STOPPED, True)
-        member.stop()
-        await member.reached()
-        await eventually(lambda: not machine.pool.models["m"][0].wakes)
-        with pytest.raises(NoReplica):
-            await machine.pool.lease("m")
-        member.start()
-        await member.reached()
-        assert member.replica.asleep
-        machine.fleet.apply([machine.deployment(idle_seconds=0.4, pinned=True)])
-        await machine.ready()
+    machine.fleet.apply([machine.deployment(idle_seconds=0.3)])
+    await machine.settled()
+    [member] = machine.members()
+    assert (member.replica.asleep, machine.states(), machine.fleet.coming()) == (True, ["stopped"], [])
+    await eventually(lambda: "m" in machine.pool.models)
+    async with await machine.pool.lease("m"):
+        assert machine.states() == ["ready"]
+    await eventually(lambda: member.replica.asleep)
+    machine.fleet.apply([machine.deployment(idle_seconds=0.4)])
+    member.restart()
+    assert (await member.reached(), member.replica.asleep) == (ReplicaState.STOPPED, True)
+    member.stop()
+    await member.reached()
+    await eventually(lambda: not machine.pool.models["m"][0].wakes)
+    with pytest.raises(NoReplica):
+        await machine.pool.lease("m")
+    member.start()
+    await member.reached()
+    assert member.replica.asleep
+    machine.fleet.apply([machine.deployment(idle_seconds=0.4, pinned=True)])
+    await machine.ready()
