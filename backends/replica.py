@@ -168,12 +168,6 @@ class Replica:
         await self._close(lingers=True)
         return await self._until_idle(self.drain_seconds if seconds is None else seconds)
 
-    async def restart(self, seconds: float | None = None) -> None:
-        """Drain, for at most *seconds*, end the engine and start it. Raises `StartFailed`."""
-        await self.drain(seconds)
-        await self.stop()
-        await self.ensure_ready()
-
     async def unload(self) -> None:
         """End the engine as soon as no request is there, to be started by the next one; none is cut, ever."""
         await self._close(lingers=False)

@@ -490,7 +490,9 @@ async def test_a_replica_drains(make: Make, script: dict[str, str]) -> None:
     await replica.ensure_ready()
     assert not await asyncio.wait_for(draining, 5)
     requests.running = False
-    await replica.restart()
+    assert await replica.drain()
+    await replica.stop()
+    await replica.ensure_ready()
     assert (replica.state, processes(replica) != pids) == (ReplicaState.READY, True)
 
 
