@@ -184,7 +184,7 @@ class _Flow:
         held, base = scanner.held, scanner.live
         if channel != self._by and self._is_plain and not held:
             self._turn_to(channel)
-        if self._is_plain and channel == self._by and "\\" not in delta and "&" not in delta:
+        if self._is_plain and channel == self._by and "\\" not in delta and "&" not in delta and "<" not in delta:
             found = _read_long(self.library, scanner, delta) if len(delta) > LONG and not held else scanner.feed(delta)
             if not found:
                 self._reader.passed(scanner.passed)
@@ -216,7 +216,7 @@ class _Flow:
         reader = self._readers.get(channel)
         if reader is None:
             is_json = channel.endswith(JSON) or (self._as_json and channel in ANSWERS)
-            reader = self._readers[channel] = Json() if is_json else Prose()
+            reader = self._readers[channel] = (Json if is_json else Prose)(self.library.words)
         self._reader = reader
 
     def _keep(self, held: str, base: int) -> None:
