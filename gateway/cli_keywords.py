@@ -93,6 +93,7 @@ def _add_draft(actions: Any) -> None:
     export = actions.add_parser("export", help="write the draft or a version as a file")
     export.add_argument("--format", choices=["csv", "jsonl"], default="csv")
     export.add_argument("--output", type=Path, help="none: the standard output")
+    export.add_argument("--limit", type=_count, metavar="N", help="the first so many, by id; none: all")
     _add_version(export, DRAFT)
 
 
@@ -131,6 +132,12 @@ def _version(text: str) -> Version:
     if text.isascii() and text.isdigit():
         return int(text)
     raise argparse.ArgumentTypeError(f"draft, live or a number, not {text!r}")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text[:20]):
+        return int(text[:20])
+    raise argparse.ArgumentTypeError(f"a number of at least 1, not {text!r}")
 
 
 def _add_versions(actions: Any) -> None:
@@ -211,7 +218,7 @@ def _sent(shape: type[NewEntry | EntryChanges], arguments: argparse.Namespace) -
 
 async def _changes(services: KeywordServices, arguments: argparse.Namespace) -> Any:
     which = Changes(entry=arguments.entry, by=arguments.by, all=arguments.all, limit=arguments.limit)
-    return await services.changes.page(which.limit, 0, which.search())
+    return await services.changed(which, which.limit)
 
 
 async def _list(services: KeywordServices, arguments: argparse.Namespace) -> Any:
@@ -253,7 +260,7 @@ async def _import(services: KeywordServices, arguments: argparse.Namespace) -> A
 
 
 async def _export(services: KeywordServices, arguments: argparse.Namespace) -> Any:
-    entries = await services.trials.entries(arguments.version)
+    entries = (await services.trials.entries(arguments.version))[: arguments.limit]
     output: Path | None = arguments.output
     form = cast("Format", arguments.format)
     if output is None:

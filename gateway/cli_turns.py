@@ -150,7 +150,7 @@ async def _export(archive: Archive, arguments: argparse.Namespace) -> Any:
     output: Path | None = arguments.output
     wanted = await query.wanted(archive.search)
     _record(archive, *((READ_TEXTS, EXPORT) if query.reads else (EXPORT,)), what="export", asked=query.asked())
-    parts = archive.search.every(wanted)
+    parts = archive.search.every(wanted, query.limit)
     made = lines(parts, query.form, texts=query.texts, producer=archive.settings.labels.producer)
     size = await terminal.write(made, output)
     return None if output is None else {"file": str(output), "bytes": size}

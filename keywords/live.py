@@ -366,6 +366,12 @@ class Scanner:
 NONE: list[Found] = []
 
 
+def stands(words: Words, text: str) -> bool:
+    """Return whether a term of *words* stands in *text*, which is all there is."""
+    scanner = Scanner(words)
+    return bool(scanner.feed(text) or scanner.finish())
+
+
 def _first(found: list[Found], otherwise: int) -> int:
     """Return where the first term of *found* that blocks begins; *otherwise* where none does."""
     return min((one.start for one in found if one.term.entry.action is Action.BLOCK), default=otherwise)

@@ -70,11 +70,11 @@ class _Channel:
 
     __slots__ = ("free", "held", "left", "name", "own", "reader")
 
-    def __init__(self, name: str, own: Scanner | None, *, is_json: bool) -> None:
+    def __init__(self, name: str, reader: Reader, own: Scanner | None) -> None:
         self.name = name
+        self.reader = reader
         self.own = own
         """Reads the channel by itself; None: that would find and hold just what is found and held of the whole text."""
-        self.reader: Reader = Json() if is_json else Prose()
         self.held: list[_Held] = []
         self.left = False
         """Whether another channel went on."""
@@ -140,7 +140,7 @@ class Flow:
             return NOTHING_HELD
         if now is None:
             now = self._turn_to(name)
-        if self._is_plain and name == now.name and "\\" not in delta and "&" not in delta:
+        if self._is_plain and name == now.name and "\\" not in delta and "&" not in delta and "<" not in delta:
             return self._feed_plain(now, delta)
         if len(delta) <= LONG:
             return self._feed_any(name, delta)
@@ -164,7 +164,7 @@ class Flow:
 
     def _feed_long(self, name: str, delta: str) -> Iterator[Step]:
         """Take a long piece bit by bit, so that the most of it is read as a whole."""
-        at, marked = 0, "\\" in delta or "&" in delta
+        at, marked = 0, "\\" in delta or "&" in delta or "<" in delta
         while at < len(delta) and self._cut is None:
             mark = _MARK.search(delta, at) if marked else None
             end = mark.start() if mark else len(delta)
@@ -226,8 +226,9 @@ class Flow:
         now = self._channels.get(name)
         if now is None:
             is_json = name.endswith(JSON) or (self._as_json and name in ANSWERS)
-            own = None if left is None else Scanner(self.library.words)
-            now = self._channels[name] = _Channel(name, own, is_json=is_json)
+            words = self.library.words
+            own = None if left is None else Scanner(words)
+            now = self._channels[name] = _Channel(name, (Json if is_json else Prose)(words), own)
         self._now = now
         return now
 

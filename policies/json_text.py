@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 HALF_PAIR = "\ufffd"
 """What half a surrogate pair says: no character; the folds take it for a symbol."""
+TAG = "\ufffc"
+"""What a tag of markup says: an object, which the folds take for a symbol. No mask replaces it."""
 SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
 _HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = re.compile(rf'\\(?:u({_HIGH})\\u({_LOW})|u([0-9a-fA-F]{{4}})|([bfnrt"\\/]))')
@@ -101,7 +103,11 @@ def masked(characters: Sequence[Character], sign: str) -> list[str]:
     for character in characters:
         if not character.inside and character.says in _DIGITS:
             found.append("1")
-        elif character.is_quote or (not character.inside and (bare_word or character.says in _BARE)):
+        elif (
+            character.is_quote
+            or character.says == TAG
+            or (not character.inside and (bare_word or character.says in _BARE))
+        ):
             found.append(character.spelled)
         else:
             found.append(spelled)

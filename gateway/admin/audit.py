@@ -78,7 +78,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> St
         wanted = await query.wanted(found.search)
     actions = (READ_TEXTS, EXPORT) if query.reads else (EXPORT,)
     await found.record(asking(request), *actions, what="export", asked=query.asked())
-    parts = found.search.every(wanted)
+    parts = found.search.every(wanted, query.limit)
     headers = {"content-disposition": f'attachment; filename="audit.{query.form}"'}
     content = lines(parts, query.form, texts=query.texts, producer=found.producer)
     return StreamingResponse(content, media_type=MEDIA[query.form], headers=headers)

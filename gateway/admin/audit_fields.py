@@ -112,6 +112,7 @@ class ExportQuery(TurnQuery):
     """A file of turns."""
 
     form: Format = Field("jsonl", alias="format")
+    limit: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = Field(None, description="The newest so many; none: all.")
 
 
 class EventQuery(Strict):

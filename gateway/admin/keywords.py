@@ -41,6 +41,7 @@ SPOOLED = 1 << 20
 """Bytes of a body that are written in one go."""
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Most = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="The first so many, by id; none: all.")]
 After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="The last id of the page before.")]
 
 
@@ -154,7 +155,7 @@ async def delete(request: Request, entry_id: Id) -> dict[str, Any]:
 @router.get("/changes")
 async def list_changes(request: Request, which: Annotated[Changes, Query()]) -> dict[str, Any]:
     """List what was done to the draft, the newest first: by whom, when, from what to what, why."""
-    found = await keywords(request).changes.page(which.limit + 1, which.after, which.search())
+    found = await keywords(request).changed(which, which.limit + 1)
     return page(found, which.limit, "number")
 
 
@@ -201,9 +202,10 @@ async def export(
     request: Request,
     form: Annotated[Format, Query(alias="format")] = "csv",
     version: Annotated[AnyVersion, Query()] = DRAFT,
+    limit: Most = None,
 ) -> StreamingResponse:
     """Write the draft or a version as a file that `/import` takes: csv or JSON lines."""
-    entries = await keywords(request).trials.entries(version)
+    entries = (await keywords(request).trials.entries(version))[:limit]
     media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
     headers = {"content-disposition": f'attachment; filename="keywords-{version}.{form}"'}
     return StreamingResponse(written(entries, form), media_type=media, headers=headers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +14,8 @@ from gateway.audit.log import Chain
 from gateway.fleet.deployments import Deployments
 from gateway.key_store import KeyStore
 from gateway.keys import Publish
-from gateway.keyword_changes import KeywordChanges
+from gateway.keyword_changes import KeywordChanges, Search
+from gateway.keyword_fields import Changes
 from gateway.keyword_store import KeywordStore
 from gateway.keyword_trials import Trials
 from gateway.keyword_versions import KeywordVersions
@@ -35,6 +37,13 @@ class KeywordServices:
     trials: Trials
     poke: Callable[[], None]
     changes: KeywordChanges
+
+    async def changed(self, which: Changes, limit: int) -> list[dict[str, Any]]:
+        """Return up to *limit* rows of the draft's log. Raises `UnknownEntry` of an entry that there never was."""
+        found = await self.changes.page(limit, which.after, which.search())
+        if which.entry is not None and not found and not await self.changes.page(1, 0, Search(entry=which.entry)):
+            await self.store.get(which.entry)
+        return found
 
     @classmethod
     def over(

@@ -88,6 +88,7 @@ def test_files_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     shell.run("export", "--output", str(tmp_path / "out.csv"))
     assert "毒药" in (tmp_path / "out.csv").read_text()
     assert 3 == len(shell.run("export", "--format", "jsonl").splitlines())
+    assert 1 == len(shell.run("export", "--format", "jsonl", "--limit", "1").splitlines())
 
 
 def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
@@ -233,6 +234,10 @@ def test_the_draft_tells_who_changed_what(shell: Shell, tmp_path: Path) -> None:
     assert 3 == len(told) and f"changed  {made['id']} 毒药  action: observe → block" in told[1]
     assert 1 == len(shell.json("changes", "--limit", "1"))
     assert "no changes" in shell.run("changes", "--by", "nobody")
+    assert "no changes" in shell.run("changes", str(made["id"]), "--by", "nobody")
+    [listed] = shell.json("list", "--source", "list.txt")
+    assert "no changes" in shell.run("changes", str(listed["id"]))
+    assert "id: There is no entry 999999" in shell.run("changes", "999999", status=1)
 
 
 def test_a_draft_begins_empty_where_that_is_set(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,8 @@ def test_an_export_is_a_file(run: Shell, tmp_path: Path) -> None:
     assert (status, json.loads(out)) == (0, {"file": str(file), "bytes": file.stat().st_size})
     assert len(file.read_text(encoding="utf-8-sig").splitlines()) == 3
     assert run("audit", "export", "--output", str(tmp_path))[0] == 1
-    assert reads(tmp_path) == [("audit.export", WHO, "export")] * 2
+    assert len(run("audit", "export", "--limit", "1")[1].splitlines()) == 1
+    assert reads(tmp_path) == [("audit.export", WHO, "export")] * 3
 
 
 def test_events_are_listed(run: Shell) -> None:

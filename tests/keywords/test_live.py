@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keywords.context import Term
 from keywords.entry import Action, Boundary, Entry, Match
-from keywords.live import Scanner
+from keywords.live import Scanner, stands
 from keywords.words import MOST_REMEMBERED, Words
 from tests.keywords import oracle
 
@@ -66,6 +66,11 @@ def found_in(text: str, cuts: list[int]) -> set[oracle.Place]:
 def test_no_cut_changes_what_is_found(text: str, cuts: list[int]) -> None:
     """Every term of the whole text is found once, and at each cut exactly what may still be a term is held."""
     assert oracle.places(ENTRIES, text) == found_in(text, cuts)
+
+
+@given(TEXTS)
+def test_what_stands_in_a_text_that_is_all_there_is(text: str) -> None:
+    assert bool(oracle.places(ENTRIES, text)) == stands(words(), text)
 
 
 @given(TEXTS)

@@ -149,18 +149,23 @@ def test_nothing_of_an_escaped_word_leaves(raw: str, channel: str) -> None:
         assert raw.startswith(out.get(channel, ""))
 
 
-@pytest.mark.parametrize(
-    "word", ["\\u70b8弹", "炸&#24377;", "&#x70b8;&#x5f39", "炸&nbsp;弹", "b\\u006fmb", "炸&shy;\\u5f39"]
-)
+ESCAPED = ["\\u70b8弹", "炸&#24377;", "&#x70b8;&#x5f39", "炸&nbsp;弹", "b\\u006fmb", "炸&shy;\\u5f39", "炸&nbsp弹"]
+PADDED = [f"炸&#{'0' * 999}24377;", f"&#x{'0' * 99}70b8弹"]
+TAGGED = ["炸<b>弹", "炸</think>弹", "炸\\u003c/b>弹", '炸<i\n title="好 > &quot;"/>弹', "炸<!-- 好 -->弹"]
+
+
+@pytest.mark.parametrize("word", [*ESCAPED, *PADDED, *TAGGED])
 @pytest.mark.parametrize("channel", ["content", "reasoning_content", "text", "tool_calls.0.custom.input"])
 def test_nothing_of_a_word_in_escapes_leaves_in_prose(word: str, channel: str) -> None:
-    """Escapes of JSON, which a client decodes, and entities, which a page shows."""
+    """Escapes of JSON, which a client decodes, entities, which a page shows, and tags, which it does not."""
     for pieces in ([f"看{word}。"], list(f"看{word}。")):
         out, cut = said(KeywordGuard(LIBRARY), [(channel, piece) for piece in pieces])
         assert (out.get(channel), cut) == ("看", True)
 
 
-@pytest.mark.parametrize("word", ["\\\\u70b8\\\\u5f39", "炸\\\\u5f39", "&#x70b8;弹", "\\u005cu70b8弹", "炸\\n弹"])
+@pytest.mark.parametrize(
+    "word", ["\\\\u70b8\\\\u5f39", "炸\\\\u5f39", "&#x70b8;弹", "\\u005cu70b8弹", "炸\\n弹", "炸<b class='x'>弹"]
+)
 def test_nothing_of_a_word_that_is_escaped_twice_leaves(word: str) -> None:
     """Arguments are JSON whose strings may be read once more; so are answers that were asked for as JSON."""
     for guard, channel in ((KeywordGuard(LIBRARY), ARGUMENTS), (KeywordGuard(LIBRARY, as_json=True), "content")):
@@ -168,10 +173,39 @@ def test_nothing_of_a_word_that_is_escaped_twice_leaves(word: str) -> None:
         assert (out.get(channel), cut) == ('{"q":"', True)
 
 
+@given(TEXTS, st.lists(st.sampled_from(["", "", "<b>", "</think>", "<i x='好'>", "&shy", "&nbsp;", "<!--x-->"])))
+def test_tags_and_blanks_between_ideographs_change_nothing(text: str, between: list[str]) -> None:
+    """What a page shows as a word is one; of what is clean no sign is lost, and masks leave the tags."""
+    text = "".join(sign for sign in text if not sign.isascii())
+    raw = "".join(map("".join, zip(between, text, strict=False))) + text[len(between) :]
+    out, cut = said(KeywordGuard(LIBRARY), [("content", raw)] if raw else [])
+    assert (out, cut) == said(KeywordGuard(LIBRARY), [("content", piece) for piece in raw])
+    assert bool(oracle.places(ENTRIES[:2], text)) == cut
+    if not oracle.places(ENTRIES[:5], text):
+        assert raw == out.get("content", "")
+    elif not cut:
+        assert raw.count("<") == out["content"].count("<")
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["C:\\users\\x", "\\u70b", "R&D & AT&T;", "a && b", "&#;", "&nbsp; &amp;lt; &unknown;", "\\frac{1}{2}\\\\", "\\ud83d好", "&"],
-)  # fmt: skip
+    ("text", "before"), [("<b>bomb</b>", "<b>"), ('<a title="炸弹">', '<a title="'), ("<bomb>", "<")]
+)
+def test_no_tag_hides_the_word_in_it_or_beside_it(text: str, before: str) -> None:
+    for pieces in ([text], list(text)):
+        assert ({"content": before}, True) == said(KeywordGuard(LIBRARY), [("content", piece) for piece in pieces])
+
+
+NO_ESCAPES = ["C:\\users\\x", "\\u70b", "R&D & AT&T;", "a && b", "&#;", "\\frac{1}{2}\\\\", "\\ud83d好", "&"]
+CLEAN = [
+    "&nbsp; &amp;lt; &unknown;",
+    "&copy 2026 &notit; &#000",
+    "<think>想</think>\n\n好",
+    "<p class=x>炸</p>。<p>弹</p>",
+]
+NO_TAGS = ["a < b", "x<y 时", "</", "<a b='", "炸<人>弹"]
+
+
+@pytest.mark.parametrize("text", [*NO_ESCAPES, *CLEAN, *NO_TAGS])
 def test_what_is_no_word_in_escapes_leaves_as_it_came(text: str) -> None:
     """Whatever its cuts; and in the end nothing of it is held."""
     for pieces in ([text], list(text)):

@@ -219,6 +219,9 @@ async def test_an_export_is_a_file_of_what_fits(desk: Desk) -> None:
     assert "text" not in rows[1]["answer"]
     assert 'filename="audit.jsonl"' in response.headers["content-disposition"]
     assert [(action, details["asked"]["verdict"]) for action, _, details in desk.done()] == [("audit.export", "pass")]
+    newest = (await desk.client.get("/audit/export", params={"verdict": "pass", "limit": 1})).text.splitlines()
+    assert [json.loads(line)["id"] for line in newest] == ["c"]
+    assert desk.done()[-1][2]["asked"]["limit"] == 1
 
 
 async def test_an_export_as_a_table_runs_nothing(desk: Desk) -> None:

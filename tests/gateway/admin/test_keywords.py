@@ -159,6 +159,8 @@ async def test_export_and_import_again(client: httpx.AsyncClient) -> None:
     assert [found[name] for name in same] == [again[name] for name in same]
     lines = (await client.get("/export?format=jsonl")).text.splitlines()
     assert json.loads(lines[0])["term"] == "毒药"
+    await add(client, "炸药")
+    assert [2, 1] == [len((await client.get(f"/export?format=jsonl{of}")).text.splitlines()) for of in ("", "&limit=1")]
 
 
 async def test_versions(client: httpx.AsyncClient) -> None:
@@ -281,6 +283,7 @@ BAD: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", "/import?name=a.txt&risk=A1a", None, 400, "body"),
     ("POST", "/import?name=a.txt", {}, 400, "risk"),
     ("GET", "/export?version=7", None, 404, "version"),
+    ("GET", "/export?limit=0", None, 400, "limit"),
     ("GET", "/export?version=x", None, 400, "version"),
     ("POST", "/versions", {}, 400, "note"),
     ("GET", "/versions/7", None, 404, "version"),
