@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person
@@ -62,6 +62,12 @@ class Elsewhere:
         query = select(people_events.c.person).where(~self._ours).distinct()
         async with self._engine.connect() as connection:
             return set((await connection.execute(query)).scalars())
+
+    async def newest(self) -> int:
+        """Return the highest number of a change elsewhere; 0: there is none."""
+        query = select(func.max(people_events.c.seq)).where(~self._ours)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).scalar() or 0
 
     async def events(self, person: str) -> list[Event]:
         """Return a person's events elsewhere; a clean utterance without an end did not count."""

@@ -160,6 +160,9 @@ class Others(Protocol):
     async def people(self) -> set[str]:
         """Return who has events elsewhere."""
 
+    async def newest(self) -> int:
+        """Return the highest number of a change elsewhere."""
+
     async def events(self, person: str) -> list[Event]:
         """Return a person's events elsewhere."""
 
@@ -215,7 +218,8 @@ class Rebuilder:
         if self.others is not None and not await self.ledger.claim(REBUILDING_SECONDS):
             return 0
         people = await self._everybody()
-        await self.ledger.beyond(max(self._sequence, self.events.newest))
+        others = await self.others.newest() if self.others is not None else 0
+        await self.ledger.beyond(max(self._sequence, self.events.newest, others))
         for person in people:
             account = await self.ledger.account(person)
             if not await self._set(person, account, await self._events(person, account)):
