@@ -34,7 +34,7 @@ class Counted:
                 strike = record.strike
                 if isinstance(record, Applied) and strike.event == PENDING:
                     continue  # its moment is that of its begin, also where it was asked for again
-                values = {"at": strike.at, "seq": strike.seq, "ended": strike.event != PENDING or strike.seq > 0}
+                values = {"at": strike.at, "seq": strike.seq, "ended": True}
                 await connection.execute(update(people_events).where(people_events.c.id == record.id).values(values))
 
 
@@ -73,11 +73,11 @@ class Elsewhere:
         """Return a person's events elsewhere; a clean utterance without an end did not count."""
         events = people_events.c
         counted = (events.kind != "clean") | events.ended
-        columns = (events.kind, events.at, events.seq, events.utterance, events.until, events.id)
+        columns = (events.kind, events.at, events.seq, events.utterance, events.until, events.id, events.ended)
         query = select(*columns).where(events.person == person, ~self._ours, counted)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [Event(person, *row, settled=True) for row in rows]
+        return [Event(person, *row[:-1], ended=row.ended, settled=True) for row in rows]
 
 
 def others_of(engine: AsyncEngine, root: Path) -> Elsewhere | None:

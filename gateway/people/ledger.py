@@ -52,9 +52,9 @@ class Entry(NamedTuple):
     until: int = 0
     utterance: str = ""
     seq: int = 0
-    """The number of the change that it was."""
+    """The number of the change that it was; 0: a rebuild has counted it."""
     before: int = 0
-    """The number of the person's change before that one."""
+    """The number of the person's change before that one; 0: there was none, or a rebuild put the entry here."""
 
 
 class Account(NamedTuple):
@@ -112,6 +112,10 @@ def _entry(packed: bytes) -> Entry:
     """Return an entry as the script writes it."""
     seq, before, at, kind, until, utterance = packed.decode().split("|", 5)
     return Entry(kind, int(at), int(until), utterance, int(seq), int(before))
+
+
+def _as_written(entry: Entry) -> str:
+    return f"{entry.seq}|{entry.before}|{entry.at}|{entry.kind}|{entry.until}|{entry.utterance}"
 
 
 def _done(change: Change) -> str:
@@ -184,7 +188,7 @@ class Ledger:
         """
         marks = [(_words(person, words), _mark(one), self.seen_ms) for words, one in seen.items()]
         marks += [(_operation(appeal), _done(one), KEPT_SECONDS * 1_000) for appeal, one in upheld.items()]
-        packed = {name: f"{one.at}|{one.kind}|{one.until}|{one.utterance}" for name, one in entries.items()}
+        packed = {name: _as_written(one) for name, one in entries.items()}
         argument = msgspec.json.encode({"state": state, "entries": packed}).decode()
         return await self._run("set", person, argument=argument, expected=seq, marks=marks)
 

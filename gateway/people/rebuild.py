@@ -120,7 +120,9 @@ class Events:
     def _take(self, body: bytes) -> None:
         match decode(body):
             case (Accepted() | Judged()) as turn if turn.counts:
-                self._open[turn.id] = event = Event(turn.person, turn.counts, turn.at, 0, turn.utterance, id=turn.id)
+                self._open[turn.id] = event = Event(
+                    turn.person, turn.counts, turn.at, 0, turn.utterance, id=turn.id, ended=False
+                )
                 if turn.counts == "violation":
                     self.people[turn.person].append(event)
             case (Finished() | Applied()) as end:
@@ -146,7 +148,7 @@ class Events:
             return
         if event.kind == "clean":
             self.people[event.person].append(event)
-        counted = end.strike.event != PENDING
+        event.ended, counted = True, end.strike.event != PENDING
         if counted or not (
             event.settled or event.kind in MEASURES
         ):  # else the replay, or the record of a measure, has its moment

@@ -32,6 +32,8 @@ class Event:
     """Of the turn, or of what an admin did; the same of what is done again. Empty in records of old alone."""
     looks: int = 0
     """How often it was looked at without an end."""
+    ended: bool = True
+    """Whether the log has its end, and with that when it counted."""
     settled: bool = False
     """Whether it was counted, or seen to by a rebuild."""
 
@@ -57,7 +59,7 @@ class Replayed(NamedTuple):
         lacking = [event for event in self.counted if event.id and event.id not in account.entries]
         room = max(0, ENTRIES - len(account.entries))
         newest = lacking[len(lacking) - min(room, len(lacking)) :]
-        return {one.id: Entry(one.kind, one.at, one.until, one.utterance) for one in newest}
+        return {one.id: Entry(one.kind, one.at, one.until, one.utterance, one.seq) for one in newest}
 
 
 def merged(person: str, own: Iterable[Event], others: Sequence[Event], account: Account) -> list[Event]:
@@ -70,7 +72,7 @@ def merged(person: str, own: Iterable[Event], others: Sequence[Event], account: 
         for name, one in account.entries.items()
     }
     for event in others:
-        if event.seq or event.id not in found:
+        if event.ended or event.id not in found:
             found[event.id] = event
     counted = {event.id for event in others if event.seq}
     for event in own:
@@ -91,9 +93,9 @@ def unexplained(events: Iterable[Event], account: Account) -> set[int]:
 
 
 def replayed(events: Iterable[Event], rule: Rule) -> Replayed:
-    """Return what *events* of one person give, in the order of moment and number."""
+    """Return what *events* of one person give, in the order of moment, number and id, so that all gateways agree."""
     record, upheld, counted = Record(rule), dict[str, Change](), list[Event]()
-    for event in sorted(events, key=lambda one: (one.at, one.seq)):
+    for event in sorted(events, key=lambda one: (one.at, one.seq, one.id)):
         before = record.state
         match event.kind:
             case "suspend":

@@ -46,23 +46,23 @@ local function kept(event)
   return {s.seq, now, event, before, after}
 end
 
--- Remembers what was counted; of too many the oldest quarter goes.
-local old = s.seq
-local function remembered(id, rest)
+-- Remembers what was counted; of too much the oldest quarter goes.
+local function remembered(id, entry)
   if id == '' then return end
-  redis.call('HSETNX', KEYS[6], id, string.format('%d|%d|', s.seq, old) .. rest)
+  redis.call('HSETNX', KEYS[6], id, entry)
   redis.call('EXPIRE', KEYS[6], ARGV[15])
   local most = tonumber(ARGV[18])
   if redis.call('HLEN', KEYS[6]) <= most then return end
   local all, entries = redis.call('HGETALL', KEYS[6]), {}
-  for i = 1, #all, 2 do entries[#entries + 1] = {all[i], tonumber(string.match(all[i + 1], '^%d+'))} end
+  for i = 1, #all, 2 do entries[#entries + 1] = {all[i], tonumber(string.match(all[i + 1], '^%d+|%d+|(%d+)'))} end
   table.sort(entries, function(a, b) return a[2] < b[2] end)
   for i = 1, math.ceil(most / 4) do redis.call('HDEL', KEYS[6], entries[i][1]) end
 end
 
 local function counted(event, kind, ends)
+  local old = s.seq
   local done = kept(event)
-  remembered(ARGV[16], string.format('%d|%s|%s|', now, kind, ends) .. ARGV[17])
+  remembered(ARGV[16], string.format('%d|%d|%d|%s|%s|', s.seq, old, now, kind, ends) .. ARGV[17])
   return done
 end
 
@@ -94,7 +94,7 @@ if what == 'set' then
   for i = 7, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i + 5], 'PX', ARGV[2 * i + 6]) end
   local done = kept('set')
   redis.call('HSET', KEYS[1], 'set', done[1])
-  for id, rest in pairs(document.entries) do remembered(id, rest) end
+  for id, given_entry in pairs(document.entries) do remembered(id, given_entry) end
   return done
 end
 

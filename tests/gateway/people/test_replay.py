@@ -12,6 +12,10 @@ def said(turn: str, at: int, seq: int = 0, kind: str = "violation") -> Event:
     return Event("p", kind, at, seq, turn, id=turn)
 
 
+def still(turn: str, at: int) -> Event:
+    return Event("p", "violation", at, 0, turn, id=turn, ended=False)
+
+
 def account(last: int, rebuilt: int = 0, **entries: Entry) -> Account:
     return Account(Stamped(seq=last), rebuilt, entries)
 
@@ -21,7 +25,7 @@ def test_each_event_is_taken_once() -> None:
     kept = account(
         9, a=Entry("violation", 3, 0, "a", 1), b=Entry("violation", 4, 0, "b", 2), c=Entry("clean", 5, 0, "c", 3)
     )
-    found = merged("p", [said("a", 10, 1)], [said("b", 11), said("d", 12)], kept)
+    found = merged("p", [said("a", 10, 1)], [still("b", 11), still("d", 12)], kept)
     assert sorted((one.id, one.at, one.seq) for one in found) == [("a", 10, 1), ("b", 4, 2), ("c", 5, 3), ("d", 12, 0)]
 
 
