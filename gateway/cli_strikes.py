@@ -21,6 +21,10 @@ from gateway.state.redis import connect
 
 SHELL = "-cli"
 """In the name of a writer that only says what was done from the shell."""
+LEFT = (
+    "people are speaking all the time, or were counted by a gateway whose log is not in the database yet; run it again "
+    "to rebuild theirs"
+)
 UNKNOWN = (
     "have violations in a row or are suspended, and the log says nothing of them; they stay as they are. A part of it "
     "is missing (`gateway audit verify`), or was dropped with its age"
@@ -59,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"The standings of {people} people were rebuilt.")
     if left:
-        print(f"gateway: {left} people are speaking all the time; run it again to rebuild theirs", file=sys.stderr)
+        print(f"gateway: {left} {LEFT}", file=sys.stderr)
     if unknown:
         print(f"gateway: {unknown} people {UNKNOWN}", file=sys.stderr)
     return 1 if unknown and not people else 0

@@ -107,7 +107,6 @@ ELSEWHERE = {
     "gateway/keyword_versions.py": "tests/gateway/test_keyword_store.py",
     "gateway/limits/rules.py": "tests/gateway/limits/test_limiter.py",
     "gateway/logs.py": "tests/gateway/test_banner.py",
-    "gateway/people/replay.py": "tests/gateway/people/test_rebuild.py",
     "gateway/people/journal.py": "tests/gateway/people/test_measures.py",
     "gateway/problems.py": "tests/gateway/relay/test_turn.py",
     "gateway/relay/answer.py": "tests/gateway/relay/test_turn.py",

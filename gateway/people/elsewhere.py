@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person
@@ -34,7 +34,7 @@ class Counted:
                 strike = record.strike
                 if isinstance(record, Applied) and strike.event == PENDING:
                     continue  # its moment is that of its begin, also where it was asked for again
-                values = {"at": strike.at, "seq": strike.seq, "ended": strike.event != PENDING or strike.seq > 0}
+                values = {"at": strike.at, "seq": strike.seq, "ended": True}
                 await connection.execute(update(people_events).where(people_events.c.id == record.id).values(values))
 
 
@@ -63,15 +63,21 @@ class Elsewhere:
         async with self._engine.connect() as connection:
             return set((await connection.execute(query)).scalars())
 
+    async def newest(self) -> int:
+        """Return the highest number of a change elsewhere; 0: there is none."""
+        query = select(func.max(people_events.c.seq)).where(~self._ours)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).scalar() or 0
+
     async def events(self, person: str) -> list[Event]:
         """Return a person's events elsewhere; a clean utterance without an end did not count."""
         events = people_events.c
         counted = (events.kind != "clean") | events.ended
-        columns = (events.kind, events.at, events.seq, events.utterance, events.until, events.id)
+        columns = (events.kind, events.at, events.seq, events.utterance, events.until, events.id, events.ended)
         query = select(*columns).where(events.person == person, ~self._ours, counted)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [Event(person, *row, settled=True) for row in rows]
+        return [Event(person, *row[:-1], ended=row.ended, settled=True) for row in rows]
 
 
 def others_of(engine: AsyncEngine, root: Path) -> Elsewhere | None:

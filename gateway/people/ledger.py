@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -20,6 +20,8 @@ SEQUENCE = f"{_SLOT}:seq"
 EPOCH = f"{_SLOT}:epoch"
 KEPT_SECONDS = 400 * 86_400
 """Of a person who says nothing bad; longer than any level lives, and refreshed by each change."""
+ENTRIES = 256
+"""Of one person, the newest: the rule lets some ten changes a day through, and a log may be so far behind."""
 SCRIPT = (Path(__file__).parent / "strike.lua").read_text(encoding="utf-8")
 _NO_EPOCH, _CHANGED = -1, -2
 _FIELDS = State.__struct_fields__
@@ -38,6 +40,31 @@ class Stamped(msgspec.Struct, frozen=True):
 
     state: State = GOOD
     seq: int = 0
+
+
+class Entry(NamedTuple):
+    """Something that was counted, as the state server remembers it."""
+
+    kind: str
+    """``violation``, ``clean``, ``suspend``, ``lift`` or ``uphold``."""
+    at: int
+    """The moment at which it counts, Unix ms."""
+    until: int = 0
+    utterance: str = ""
+    seq: int = 0
+    """The number of the change that it was; 0: a rebuild has counted it."""
+    before: int = 0
+    """The number of the person's change before that one; 0: there was none, or a rebuild put the entry here."""
+
+
+class Account(NamedTuple):
+    """What the state server knows of a person, all of one moment."""
+
+    standing: Stamped
+    rebuilt: int
+    """Number of the last change that was a rebuild; 0: there was none."""
+    entries: Mapping[str, Entry]
+    """What was counted, by the id that it has on record: the newest `ENTRIES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +98,24 @@ def _mark(seen: Seen) -> str:
     return f"{seen.first}|{seen.last}|{int(seen.violation)}"
 
 
+def _counted(person: str) -> str:
+    """Return the key of what was counted of a person."""
+    return f"{_SLOT}:c:{person}"
+
+
 def _operation(appeal: str) -> str:
     """Return the key under which stands what an appeal that was upheld did."""
     return f"{_SLOT}:o:{appeal}"
+
+
+def _entry(packed: bytes) -> Entry:
+    """Return an entry as the script writes it."""
+    seq, before, at, kind, until, utterance = packed.decode().split("|", 5)
+    return Entry(kind, int(at), int(until), utterance, int(seq), int(before))
+
+
+def _as_written(entry: Entry) -> str:
+    return f"{entry.seq}|{entry.before}|{entry.at}|{entry.kind}|{entry.until}|{entry.utterance}"
 
 
 def _done(change: Change) -> str:
@@ -93,36 +135,42 @@ class Ledger:
         """For how long an utterance is known: twice the time in which the same words are one, by any clock."""
         return 2 * max(self.rule.same_ms, 1_000)
 
-    async def count(self, person: str, utterance: str, *, violation: bool, at: int | None = None) -> Change:
+    async def count(
+        self, person: str, utterance: str, *, violation: bool, at: int | None = None, name: str = ""
+    ) -> Change:
         """Count an utterance; see `policies.strikes.Record.count`. *at* replaces the server's clock.
 
+        *name*: the id of its turn on record. What has one is remembered, and is counted once, whoever asks again.
         Raises `Incomplete`.
         """
-        return await self._run("count", person, _words(person, utterance), "1" if violation else "0", at)
+        words, argument = _words(person, utterance), "1" if violation else "0"
+        return await self._run("count", person, words, argument, at, name=name, utterance=utterance)
 
-    async def lift(self, person: str, at: int | None = None, seq: int | None = None) -> Change:
+    async def lift(self, person: str, at: int | None = None, seq: int | None = None, name: str = "") -> Change:
         """End a suspension. Raises as `suspend`."""
-        return await self._run("lift", person, at=at, expected=seq)
+        return await self._run("lift", person, at=at, expected=seq, name=name)
 
     async def uphold(self, person: str, appeal: str, at: int | None = None, seq: int | None = None) -> Change:
         """End a suspension that was a mistake: its level goes back, too.
 
         Once for each *appeal*: again it changes nothing, and returns what was done then. Raises as `suspend`.
         """
-        return await self._run("uphold", person, key=_operation(appeal), at=at, expected=seq)
+        return await self._run("uphold", person, key=_operation(appeal), at=at, expected=seq, name=appeal)
 
-    async def suspend(self, person: str, until: int, at: int | None = None, seq: int | None = None) -> Change:
-        """Suspend by hand, *until* then (Unix ms, or `UNTIL_LIFTED`).
+    async def suspend(
+        self, person: str, until: int, at: int | None = None, seq: int | None = None, name: str = ""
+    ) -> Change:
+        """Suspend by hand, *until* then (Unix ms, or `UNTIL_LIFTED`); *name*: the id of the measure, as in `count`.
 
         Raises `Incomplete`, and `Changed` where the last change is not number *seq* any more.
         """
-        return await self._run("suspend", person, argument=str(until), at=at, expected=seq)
+        return await self._run("suspend", person, argument=str(until), at=at, expected=seq, name=name)
 
     async def look(self, person: str) -> Stamped:
         """Return a person's standing. Raises `Incomplete`."""
         return (await self._run("look", person)).after
 
-    async def set(
+    async def set(  # noqa: PLR0913 - all that is set in one step
         self,
         person: str,
         state: State,
@@ -130,16 +178,30 @@ class Ledger:
         *,
         seen: Mapping[str, Seen] = MappingProxyType({}),
         upheld: Mapping[str, Change] = MappingProxyType({}),
+        entries: Mapping[str, Entry] = MappingProxyType({}),
     ) -> Change:
         """Put a standing that was rebuilt in place of what is there, with what its repeats are known by.
 
-        *seen*: utterances of the last `seen_ms`; *upheld*: what each appeal did. Raises `Changed` where the last change
+        *seen*: utterances of the last `seen_ms`; *upheld*: what each appeal did; *entries*: what it was made of and
+        was not remembered, so that another rebuild knows of it. Raises `Changed` where the last change
         is not number *seq* any more.
         """
         marks = [(_words(person, words), _mark(one), self.seen_ms) for words, one in seen.items()]
         marks += [(_operation(appeal), _done(one), KEPT_SECONDS * 1_000) for appeal, one in upheld.items()]
-        argument = msgspec.json.encode(state).decode()
+        packed = {name: _as_written(one) for name, one in entries.items()}
+        argument = msgspec.json.encode({"state": state, "entries": packed}).decode()
         return await self._run("set", person, argument=argument, expected=seq, marks=marks)
+
+    async def account(self, person: str) -> Account:
+        """Return a person's standing with what it was made of; also while not all standings are there."""
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(f"{_SLOT}:p:{person}", [*_FIELDS, "seq", "set"])
+            pipeline.hgetall(_counted(person))
+            row, entries = await pipeline.execute()
+        *numbers, seq, rebuilt = (int(number or 0) for number in row)
+        return Account(
+            Stamped(State(*numbers), seq), rebuilt, {name.decode(): _entry(one) for name, one in entries.items()}
+        )
 
     async def complete(self) -> bool:
         """Return whether all standings are there."""
@@ -157,6 +219,12 @@ class Ledger:
     async def open(self, epoch: str) -> None:
         """Say that all standings are there from now on; *epoch* names this life of the state server."""
         await self.redis.set(EPOCH, epoch)
+
+    async def beyond(self, number: int) -> None:
+        """Have every change from now on have a number above *number*."""
+        missing = number - int(await self.redis.get(SEQUENCE) or 0)
+        if missing > 0:
+            await self.redis.incrby(SEQUENCE, missing)
 
     async def sequence(self) -> int:
         """Return the number of the last change. Raises `Incomplete`."""
@@ -207,6 +275,8 @@ class Ledger:
         at: int | None = None,
         expected: int | None = None,
         marks: Sequence[tuple[str, str, int]] = (),
+        name: str = "",
+        utterance: str = "",
     ) -> Change:
         rule = self.rule
         keys = [
@@ -215,11 +285,13 @@ class Ledger:
             NOTABLE,
             SEQUENCE,
             EPOCH,
+            _counted(person),
             *(name for name, _, _ in marks),
         ]
         given: list[Any] = [what, person, "" if at is None else at, argument, "" if expected is None else expected]
         given += [rule.consecutive, rule.daily, ",".join(map(str, rule.suspensions_ms)), rule.decay_ms]
         given += [rule.same_ms, self.seen_ms, rule.same_most_ms, rule.utc_offset_ms, CHANNEL, KEPT_SECONDS]
+        given += [name, utterance, ENTRIES]
         given += [part for _, value, milliseconds in marks for part in (value, milliseconds)]
         found: list[Any] = await self._script(keys, given)
         if found[0] == _NO_EPOCH:

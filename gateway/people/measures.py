@@ -181,10 +181,10 @@ class People:
                     seq = (await self.ledger.look(one.person)).seq
                     with suppress(Changed):
                         if one.kind == "suspend":
-                            return await self.ledger.suspend(one.person, one.until, seq=seq)
+                            return await self.ledger.suspend(one.person, one.until, seq=seq, name=one.id)
                         if one.kind == "uphold":
                             return await self.ledger.uphold(one.person, one.id, seq=seq)
-                        return await self.ledger.lift(one.person, seq=seq)
+                        return await self.ledger.lift(one.person, seq=seq, name=one.id)
         except (RedisError, OSError, Incomplete) as error:
             log.warning("%s of %s is on record and is done later: %r", one.kind, one.person, error)
             return None

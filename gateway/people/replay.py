@@ -1,10 +1,15 @@
-"""What the log says of one person, replayed by the rule: their standing, and what a repeat is known by. Pure."""
+"""What the logs say of one person, replayed by the rule: their standing, and what a repeat is known by. Pure.
 
-from collections.abc import Iterable, Mapping
+A replay may only take the place of what the state server has when it has seen all that the state server has counted.
+So the state server remembers what that was: what no log here has yet is taken from there, and where even that is gone,
+`unexplained` tells.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.people.ledger import Change, Stamped
+from gateway.people.ledger import ENTRIES, Account, Change, Entry, Stamped
 from policies.strikes import Record, Rule, Seen, State
 
 UNDERWAY_LOOKS = 5
@@ -24,9 +29,11 @@ class Event:
     utterance: str = ""
     until: int = 0
     id: str = ""
-    """Of what an admin did; the same of what is done again."""
+    """Of the turn, or of what an admin did; the same of what is done again. Empty in records of old alone."""
     looks: int = 0
     """How often it was looked at without an end."""
+    ended: bool = True
+    """Whether the log has its end, and with that when it counted."""
     settled: bool = False
     """Whether it was counted, or seen to by a rebuild."""
 
@@ -44,12 +51,51 @@ class Replayed(NamedTuple):
     """The utterances that were counted: the same words again soon after are no new ones."""
     upheld: Mapping[str, Change]
     """What each appeal that was upheld did: by its id, so that it is not done again."""
+    counted: Sequence[Event] = ()
+    """Those of the events that changed the standing."""
+
+    def entries(self, account: Account) -> dict[str, Entry]:
+        """Return what *account* does not remember of what was counted, the newest, as far as there is room."""
+        lacking = [event for event in self.counted if event.id and event.id not in account.entries]
+        room = max(0, ENTRIES - len(account.entries))
+        newest = lacking[len(lacking) - min(room, len(lacking)) :]
+        return {one.id: Entry(one.kind, one.at, one.until, one.utterance, one.seq) for one in newest}
+
+
+def merged(person: str, own: Iterable[Event], others: Sequence[Event], account: Account) -> list[Event]:
+    """Return all that counts of a person, each once: of the *own* log, of the *others'*, and what neither has yet.
+
+    A log knows best when something counted; but that of a turn whose end is not there yet the state server does.
+    """
+    found: dict[object, Event] = {
+        name: Event(person, one.kind, one.at, one.seq, one.utterance, one.until, name, settled=True)
+        for name, one in account.entries.items()
+    }
+    for event in others:
+        if event.ended or event.id not in found:
+            found[event.id] = event
+    counted = {event.id for event in others if event.seq}
+    for event in own:
+        if event.seq or event.id not in counted:
+            found[event.id or (event.at, event.seq)] = event
+    return list(found.values())
+
+
+def unexplained(events: Iterable[Event], account: Account) -> set[int]:
+    """Return the numbers of changes that the state server has made and that *events* do not have.
+
+    They may be what another gateway counted, and has not yet brought into the database: then its standing is more than
+    a replay. Every entry says which change was before it, so that none is missed, back to the last rebuild.
+    """
+    known = {0, account.rebuilt, *(event.seq for event in events), *(one.seq for one in account.entries.values())}
+    made = {one.before for one in account.entries.values() if one.seq > account.rebuilt}
+    return {account.standing.seq, *made} - known
 
 
 def replayed(events: Iterable[Event], rule: Rule) -> Replayed:
-    """Return what *events* of one person give, in the order of moment and number."""
-    record, upheld = Record(rule), dict[str, Change]()
-    for event in sorted(events, key=lambda one: (one.at, one.seq)):
+    """Return what *events* of one person give, in the order of moment, number and id, so that all gateways agree."""
+    record, upheld, counted = Record(rule), dict[str, Change](), list[Event]()
+    for event in sorted(events, key=lambda one: (one.at, one.seq, one.id)):
         before = record.state
         match event.kind:
             case "suspend":
@@ -64,4 +110,6 @@ def replayed(events: Iterable[Event], rule: Rule) -> Replayed:
                 upheld[event.id or f"{event.at}/{event.seq}"] = Change(event.seq, event.at, event.kind, *stamped)
             case kind:
                 record.count(event.utterance, event.at, violation=kind == "violation")
-    return Replayed(record.state, record.seen, upheld)
+        if record.state is not before:
+            counted.append(event)
+    return Replayed(record.state, record.seen, upheld, counted)

@@ -48,8 +48,11 @@ class Standings(Protocol):
     async def check(self, person: Person | None, now: float, *, exempt: bool = False) -> Standing:
         """Return the standing at *now* (Unix seconds); *exempt*: the caller's people are never struck."""
 
-    async def count(self, standing: Standing, utterance: str, *, violation: bool) -> Strike:
-        """Count an utterance of the person of *standing*; the same words within a short time count once."""
+    async def count(self, standing: Standing, utterance: str, turn: str, *, violation: bool) -> Strike:
+        """Count an utterance of the person of *standing*; the same words within a short time count once.
+
+        *turn*: the id under which it is on record.
+        """
 
 
 class Uncounted:
@@ -65,8 +68,8 @@ class Uncounted:
         found = self.directory.id_of(person)
         return _banned(self.directory, found, now) or Standing(found)
 
-    async def count(self, standing: Standing, utterance: str, *, violation: bool) -> Strike:
-        del standing, utterance, violation
+    async def count(self, standing: Standing, utterance: str, turn: str, *, violation: bool) -> Strike:
+        del standing, utterance, turn, violation
         return Strike(at=time.time_ns() // 1_000_000)
 
 
@@ -101,10 +104,10 @@ class Kept:
             raise Problem(503, AWAY, kind="server_error", code="standing_unknown", retry_after=1)
         return found
 
-    async def count(self, standing: Standing, utterance: str, *, violation: bool) -> Strike:
+    async def count(self, standing: Standing, utterance: str, turn: str, *, violation: bool) -> Strike:
         try:
             async with asyncio.timeout(COUNT_SECONDS):
-                change = await self.ledger.count(standing.id, utterance, violation=violation)
+                change = await self.ledger.count(standing.id, utterance, violation=violation, name=turn)
         except (RedisError, OSError, Incomplete) as error:  # TimeoutError is an OSError
             log.warning("an utterance of %s is counted from the audit log later: %r", standing.id, error)
             return Strike(at=time.time_ns() // 1_000_000, event=PENDING)

@@ -63,5 +63,5 @@ class Stages:
         """
         self.limiter.settle(turn)  # before its last byte: what the client asks next may have its place
         if turn.counts == CLEAN_WORDS and turn.outcome is not Outcome.CUT:
-            turn.strike = await self.standings.count(turn.standing, turn.utterance.id, violation=False)
+            turn.strike = await self.standings.count(turn.standing, turn.utterance.id, turn.id, violation=False)
         await self.audit.finished(turn)

@@ -159,7 +159,7 @@ async def _strike(turn: Turn, request: Request, stages: Stages, reply: Reply) ->
     turn.counts = VIOLATION if await _to_blame(turn, request, stages) else ""
     await (stages.audit.judged(turn) if turn.accepted else stages.audit.accepted(turn))
     if turn.counts:
-        turn.strike = await stages.standings.count(turn.standing, request.utterance.id, violation=True)
+        turn.strike = await stages.standings.count(turn.standing, request.utterance.id, turn.id, violation=True)
     await _refuse(turn, request, stages, reply, refusals.refusal(turn.verdict))
 
 

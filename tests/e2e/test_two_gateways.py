@@ -1,5 +1,8 @@
 """Two gateways on one Redis and one PostgreSQL: people, words and standings are the same at both doors."""
 
+import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +14,15 @@ import redis
 from gateway.state.redis import embedded_binary
 from tests import postgres, tiny_gguf
 from tests.e2e.conftest import ADMIN_KEY, Stack, free_ports, publish_word, refused, say, shell, start, stop, suspended
+from tests.gateway.test_serve import pid_of
 
 WORD = "紫色大象"
 BAD = f"怎样偷走{WORD}"
 KNOWN_SECONDS = 1.0
 """For what happened at one gateway to be known to the other."""
-INDEXED_SECONDS, REBUILT_SECONDS = 3.0, 8.0
-"""For the log to be in the database; for both to have looked at a state server that has lost everything."""
+INDEXED_SECONDS, REBUILT_SECONDS, RESTARTED_SECONDS = 3.0, 8.0, 20.0
+"""For the log to be in the database; for both to have looked at a state server that has lost everything; for a control
+process that was killed to be there again, and to have compared standings with its log."""
 
 pytestmark = pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
 
@@ -114,6 +119,29 @@ def test_a_lost_state_is_rebuilt_from_both_logs(gateways: tuple[Stack, Stack], r
     for door in gateways:
         within(KNOWN_SECONDS, lambda door=door: suspended(say(door, "你好", "fred")))
         within(KNOWN_SECONDS, lambda door=door: suspended(say(door, "你好", "dora")))
+
+
+def test_a_gateway_that_begins_while_the_other_one_hangs_frees_nobody(gateways: tuple[Stack, Stack]) -> None:
+    """The third strike is in no database: who indexes it hangs, and the first one begins with two."""
+    first, second = gateways
+    hanging = pid_of(second, "gateway.control")
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        for door, text in ((first, BAD), (first, f"{BAD}吗"), (second, f"请问{BAD}")):
+            assert refused(say(door, text, "gina"))
+        os.kill(pid_of(first, "gateway.control"), signal.SIGKILL)
+        deadline = time.monotonic() + RESTARTED_SECONDS
+        while time.monotonic() < deadline:
+            for door in gateways:
+                within(KNOWN_SECONDS, lambda door=door: suspended(say(door, "你好", "gina")))
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    time.sleep(INDEXED_SECONDS)
+    for door in gateways:
+        assert suspended(say(door, "你好", "gina"))
+        rebuilt = shell(door, "strikes", "rebuild", "--json")
+        assert json.loads(rebuilt.stdout)["left"] == 0, rebuilt.stdout + rebuilt.stderr
+        assert suspended(say(door, "你好", "gina"))
 
 
 def test_both_chains_verify(gateways: tuple[Stack, Stack]) -> None:

@@ -81,7 +81,7 @@ class World:
             at, turn = time.time_ns() // 1_000_000, new_id()
             begin = Accepted(at=at, id=turn, route="chat", key="k", person=person, counts="violation", utterance=word)
             self.writer.append(encode(begin))
-            change = await self.ledger.count(person, word, violation=True)
+            change = await self.ledger.count(person, word, violation=True, name=turn)
             strike = Strike(change.at, change.seq, change.event, change.before.state, change.after.state)
             self.writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.people.ledger import EPOCH, Changed, Incomplete, Ledger
+from gateway.people.ledger import ENTRIES, EPOCH, Changed, Entry, Incomplete, Ledger
 from policies.strikes import DAY_MS, GOOD, REPEATED, STRUCK, UNTIL_LIFTED, Record, Rule, Seen, State
 
 NOON = 1_764_000_000_000
@@ -143,6 +143,70 @@ async def test_utterances_are_set_with_the_standing(ledger: Ledger) -> None:
     assert (await ledger.count("p", "a", violation=True)).event == REPEATED
     assert (await ledger.count("q", "a", violation=True)).event == STRUCK
     assert (await ledger.look("p")).state.row == 1
+
+
+async def test_what_has_a_name_is_counted_once(ledger: Ledger) -> None:
+    """Whoever asks again, long after the words are known, learns when it was, and which change."""
+    first = await ledger.count("p", "a", violation=True, name="t1")
+    later = first.at + DAY_MS
+    again = await ledger.count("p", "a", violation=True, at=later, name="t1")
+    assert (again.seq, again.at, again.event) == (first.seq, first.at, REPEATED)
+    await ledger.suspend("p", later + DAY_MS, later, name="m1")
+    lifted = await ledger.lift("p", later, name="m2")
+    again = await ledger.suspend("p", later + DAY_MS, later, lifted.seq, name="m1")
+    assert (again.seq, again.after) == (first.seq + 1, lifted.after)
+    assert await ledger.look("p") == lifted.after
+
+
+async def test_what_was_counted_is_remembered(ledger: Ledger) -> None:
+    """With all that a replay needs, and which change was before each; what changed nothing is not."""
+    at = NOON
+    await ledger.count("p", "a", violation=True, at=at, name="t1")
+    await ledger.count("p", "a", violation=True, at=at, name="t2")  # repeated
+    await ledger.count("q", "a", violation=True, at=at, name="t3")
+    await ledger.count("p", "c|d", violation=False, at=at + 1, name="t4")
+    await ledger.suspend("p", UNTIL_LIFTED, at + 2, name="m1")
+    await ledger.lift("p", at + 3)
+    await ledger.uphold("p", "apl_1", at + 4)
+    account = await ledger.account("p")
+    assert account.standing == await ledger.look("p")
+    assert account.rebuilt == 0
+    assert account.entries == {
+        "t1": Entry("violation", at, 0, "a", 1, 0),
+        "t4": Entry("clean", at + 1, 0, "c|d", 3, 1),
+        "m1": Entry("suspend", at + 2, UNTIL_LIFTED, "", 4, 3),
+        "apl_1": Entry("uphold", at + 4, 0, "", 6, 5),
+    }
+
+
+async def test_a_rebuild_adds_what_was_not_remembered(ledger: Ledger) -> None:
+    """What is remembered already stays as it was counted."""
+    change = await ledger.count("p", "a", violation=True, name="t1")
+    given = {"t0": Entry("clean", 5, 0, "b"), "t1": Entry("violation", 6, 0, "a")}
+    done = await ledger.set("p", GOOD, change.seq, entries=given)
+    account = await ledger.account("p")
+    assert account.rebuilt == done.seq
+    assert account.entries == {
+        "t0": Entry("clean", 5, 0, "b"),
+        "t1": Entry("violation", change.at, 0, "a", change.seq, 0),
+    }
+
+
+async def test_of_too_much_the_newest_is_remembered(redis: "Redis") -> None:
+    ledger = Ledger(redis, Rule(consecutive=10**6, daily=10**6))
+    await ledger.open("e")
+    for number in range(ENTRIES + 1):
+        await ledger.count("p", f"{number}", violation=True, name=f"t{number}")
+    left = sorted(one.seq for one in (await ledger.account("p")).entries.values())
+    assert left == list(range(ENTRIES // 4 + 1, ENTRIES + 2))
+
+
+async def test_numbers_go_on_behind_those_of_a_log(ledger: Ledger) -> None:
+    await ledger.count("p", "a", violation=True)
+    await ledger.beyond(7)
+    assert (await ledger.count("p", "b", violation=True)).seq == 8
+    await ledger.beyond(7)
+    assert await ledger.sequence() == 8
 
 
 async def test_many_processes_count_exactly(valkey: Path, redis: "Redis") -> None:

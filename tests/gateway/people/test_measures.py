@@ -165,11 +165,11 @@ async def test_what_is_counted_meanwhile_stays_in_order(
     await world.say(ann, "z")
     lift, tries = world.ledger.lift, []
 
-    async def interrupted(person: str, *, seq: int | None = None) -> Change:
+    async def interrupted(person: str, *, seq: int | None = None, name: str = "") -> Change:
         if not tries:
             await world.say(person, "a")
         tries.append(seq)
-        return await lift(person, seq=seq)
+        return await lift(person, seq=seq, name=name)
 
     monkeypatch.setattr(world.ledger, "lift", interrupted)
     done = await world.people.lift(ann, "r", "eve")

@@ -16,7 +16,7 @@ from gateway.audit.sinks import Heard
 from gateway.audit.writer import Writer, open_writer
 from gateway.cli import main
 from gateway.people.journal import Journal
-from gateway.people.ledger import EPOCH, Ledger, Stamped
+from gateway.people.ledger import EPOCH, Account, Ledger
 from gateway.people.rebuild import UNDERWAY_LOOKS, Rebuilder
 from gateway.people.standing import PENDING
 from gateway.webhooks.events import Message, message
@@ -53,7 +53,7 @@ async def say(writer: Writer, ledger: Ledger, turn: str, words: str, *, violatio
     at = time.time_ns() // 1_000_000
     begin = Accepted(at=at, id=turn, route="chat", key="k", person="p", counts=counts, utterance=words)
     writer.append(encode(begin))
-    change = await ledger.count("p", words, violation=violation)
+    change = await ledger.count("p", words, violation=violation, name=turn)
     strike = Strike(change.at, change.seq, change.event, change.before.state, change.after.state)
     struck = Struck("p") if change.event in SUSPENDING else None
     writer.append(encode(Finished(at=at, id=turn, outcome="refused", strike=strike, struck=struck)))
@@ -215,15 +215,15 @@ async def test_what_is_counted_meanwhile_is_not_undone(
     ledger = rebuilder.ledger
     await say(writer, ledger, "0", "x")
     pending(writer, "1")
-    look = ledger.look
+    account = ledger.account
 
-    async def looked(person: str) -> Stamped:
-        found = await look(person)
+    async def looked(person: str) -> Account:
+        found = await account(person)
         await say(writer, ledger, "2", "clean", violation=False)  # after its number was read
-        monkeypatch.setattr(ledger, "look", look)
+        monkeypatch.setattr(ledger, "account", account)
         return found
 
-    monkeypatch.setattr(ledger, "look", looked)
+    monkeypatch.setattr(ledger, "account", looked)
     assert await rebuilder.step() == 0
     assert await rebuilder.step() == 1
     found = (await ledger.look("p")).state
@@ -250,19 +250,19 @@ async def test_by_hand_beside_a_gateway_that_counts(
     monkeypatch.setattr("gateway.people.rebuild.LOOK_SECONDS", 0)
     await say(writer, ledger, "0", "x")
     await ledger.lift("p")  # not on record
-    look, seqs = ledger.look, []
+    account, seqs = ledger.account, []
 
-    async def looked(person: str) -> Stamped:
-        found = await look(person)
-        seqs.append(found.seq)
+    async def looked(person: str) -> Account:
+        found = await account(person)
+        seqs.append(found.standing.seq)
         if len(seqs) == 1:
             await say(writer, ledger, "1", "y")  # after its number was read
         return found
 
-    monkeypatch.setattr(ledger, "look", looked)
+    monkeypatch.setattr(ledger, "account", looked)
     assert await rebuilder.compare() == (1, 0)
     assert len(seqs) == 2
-    assert (await look("p")).state.row == 2
+    assert (await ledger.look("p")).state.row == 2
     sequence = await ledger.sequence()
     assert await rebuilder.compare() == (1, 0)
     assert await ledger.sequence() == sequence

@@ -26,7 +26,7 @@ async def test_three_violations_close_the_door(redis: "Redis") -> None:
     standings = kept(redis)
     await standings.ledger.open("e")
     standing = await standings.check(ANN, time.time())
-    strikes = [await standings.count(standing, words, violation=True) for words in "abc"]
+    strikes = [await standings.count(standing, words, f"turn-{words}", violation=True) for words in "abc"]
     assert strikes[-1].event == SUSPENDED_ROW
     now = time.time()
     assert (await standings.check(ANN, now)).closed_until == strikes[-1].after.until
@@ -50,7 +50,7 @@ async def test_without_redis_it_is_counted_later() -> None:
     away: Redis = Redis.from_url("unix:///nonexistent/socket")
     standings = kept(away)
     standing = await standings.check(ANN, time.time())
-    assert (await standings.count(standing, "a", violation=True)).event == PENDING
+    assert (await standings.count(standing, "a", "turn", violation=True)).event == PENDING
     with pytest.raises(Problem) as refused:
         await kept(away, closed=True).check(ANN, time.time())
     assert refused.value.status == 503

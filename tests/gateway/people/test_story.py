@@ -49,7 +49,7 @@ async def turn(world: World, kept: Kept, draw: random.Random, person: str, *, ki
     begin = Accepted(at=at, id=turn_id, route="chat", key="k", person=person, counts=counts, utterance=words)
     world.writer.append(encode(begin))
     await asyncio.sleep(draw.random() / 500)
-    strike = await kept.count(Standing(person, counted=True), words, violation=violation)
+    strike = await kept.count(Standing(person, counted=True), words, turn_id, violation=violation)
     await asyncio.sleep(draw.random() / 500)
     end = Finished(at=time.time_ns() // 1_000_000, id=turn_id, outcome="ok", strike=strike)
     if draw.random() >= killed or not violation:

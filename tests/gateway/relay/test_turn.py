@@ -444,8 +444,8 @@ class Counts:
         self.asked.append(person)
         return self.standing
 
-    async def count(self, standing: Standing, utterance: str, *, violation: bool) -> Strike:
-        del utterance
+    async def count(self, standing: Standing, utterance: str, turn: str, *, violation: bool) -> Strike:
+        del utterance, turn
         self.recorded.append((standing.id, violation))
         return Strike(at=1)
 
