@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from backends.before import COMING
 from backends.deployment import Deployment
 from backends.endpoint import Endpoint, ReplicaState
 from backends.errors import StartFailed
@@ -28,8 +29,6 @@ is not cut, however long it takes: whoever has a lease keeps it."""
 MOST = 64
 """Replicas of one deployment, as where their number is set."""
 NOBODY_THERE = {socket.EAI_NONAME, socket.EAI_NODATA}
-COMING = {ReplicaState.STOPPED, ReplicaState.STARTING}
-"""States of an address that has just been found."""
 
 Resolve = Callable[[str, int], Awaitable[Iterable[str]]]
 
@@ -73,6 +72,8 @@ class Discovered:
         self._missed: dict[str, int] = {}
         self._gone: dict[str, float] = {}
         """When an address was found to be gone, on the monotonic clock."""
+        self.before: tuple[Endpoint, ...] = ()
+        """What was known of them before anybody looked."""
         self._nobody = Replica(deployment, 0, run_dir)
         self._looked = False
         self._complaint = ""
@@ -135,8 +136,10 @@ class Discovered:
             taken = set(self._numbers.values())
             number = self._numbers[where] = next(i for i in range(MOST) if i not in taken)
             told = self.on_change
-            self.replicas[where] = Replica(self.deployment, number, self.run_dir, on_change=told, host=where)
-            log.info("%s: %s is %s", self.deployment.model, where, self.replicas[where].id)
+            found = Replica(self.deployment, number, self.run_dir, on_change=told, host=where)
+            found.before = tuple(one for one in self.before if one.host == where)
+            self.replicas[where] = found
+            log.info("%s: %s is %s", self.deployment.model, where, found.id)
         task = asyncio.create_task(_started(self.replicas[where]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -182,15 +185,18 @@ class ByName(Replica):
 
     def endpoints(self) -> list[Endpoint]:
         """Return one for each address."""
-        return self._found.endpoints() if self._found is not None else [self.endpoint()]
+        if self._found is None or self.before:
+            return super().endpoints()
+        return self._found.endpoints()
 
     async def _run(self) -> None:
         found = self._found = self.look(self.deployment, self.run_dir, on_change=self._changed)
+        found.before = self.before
         try:
             await found.run()
         finally:
             self._found = None
-            self.looked.set()
+            self._has_looked()
             await found.stop()
 
     def _changed(self) -> None:
@@ -203,5 +209,5 @@ class ByName(Replica):
         elif self.state is not ReplicaState.STARTING or not states & COMING:
             self._set(ReplicaState.FAILED, StartFailed(f"{self.deployment.model}: no address of its name answers"))
         if self.state is not ReplicaState.STARTING:
-            self.looked.set()
+            self._has_looked()
         self.on_change()

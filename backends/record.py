@@ -11,6 +11,11 @@ from backends.identity import Identity
 from backends.shim import RECORD_VERSION, boot
 
 
+def folder(replica: str) -> str:
+    """Return the name of the run directory of *replica*, under that of all."""
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in replica)
+
+
 class About(msgspec.Struct, frozen=True):
     """What the owner said when it started the engine."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from backends.before import TRUSTED_SECONDS, as_before
 from backends.deployment import Deployment, Engine
 from backends.endpoint import Endpoint, ReplicaState
 from backends.engines import FAMILIES
@@ -18,7 +19,7 @@ from backends.launch.choice import launcher
 from backends.launch.ray_client import Cluster
 from backends.probe import MODELS_PATH, Probe, address, served_name
 from backends.process import LOG_BYTES, Outlive
-from backends.record import About, fingerprint
+from backends.record import About, fingerprint, folder
 from backends.restart import BACK_OFF, Restarts
 from backends.traffic import NoTraffic, Traffic
 from backends.watch import MISSES, Watch, until_healthy
@@ -37,11 +38,6 @@ WAKING = {ReplicaState.STARTING, ReplicaState.DRAINING}
 """States in which a replica that is loaded on demand soon takes requests, if some wait."""
 SETTLED = {ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED}
 """States that stay until something happens; the others are on their way to one of these."""
-
-
-def folder(replica: str) -> str:
-    """Return the name of the run directory of *replica*, under that of all."""
-    return "".join(c if c.isalnum() or c in "-._" else "_" for c in replica)
 
 
 async def _there_is_room() -> None:
@@ -107,6 +103,8 @@ class Replica:
         self.process = launcher(deployment, self.id, own, cluster, outlive=outlive, log_bytes=log_bytes)
         self.looked = asyncio.Event()
         """Set once it is known whether an engine runs already: until then nobody should be told that none does."""
+        self.before: tuple[Endpoint, ...] = ()
+        """What those who send requests know of it from an owner before this one; they are told so until `looked`."""
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -150,6 +148,7 @@ class Replica:
 
     async def _stop(self) -> None:
         async with self._changing:
+            self.before = ()
             if self._task is not None:
                 if not self._task.done():
                     self._set(ReplicaState.DRAINING)
@@ -236,7 +235,13 @@ class Replica:
 
     def endpoints(self) -> list[Endpoint]:
         """Return all that it is for those who send requests: one, but for `backends.discovery.ByName`."""
-        return [self.endpoint()]
+        return as_before(self.endpoint(), self.before)
+
+    def _has_looked(self) -> None:
+        before, self.before = self.before, ()
+        self.looked.set()
+        if before:
+            self.on_change()
 
     def _set(self, state: ReplicaState, error: StartFailed | None = None) -> None:
         self.last_error = error or (None if state is ReplicaState.READY else self.last_error)
@@ -253,13 +258,15 @@ class Replica:
 
     async def _run(self) -> None:
         """Keep the replica in the state it should have until cancelled, or until it has failed."""
+        trusted = asyncio.get_running_loop().call_later(TRUSTED_SECONDS, self._has_looked)
         try:
             await (self._follow() if self.deployment.engine is Engine.EXTERNAL else self._keep_alive())
         except Exception as error:
             log.exception("%s has no owner any more", self.id)
             self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {error}"))
         finally:
-            self.looked.set()
+            trusted.cancel()
+            self._has_looked()
 
     async def _keep_alive(self) -> None:
         """Start the engine, watch it, start it again; give up after quick ends in a row."""
@@ -268,7 +275,7 @@ class Replica:
             ready_at = None
             try:
                 adopted = await self._adopt()
-                self.looked.set()
+                self._has_looked()
                 if not adopted:
                     if self.process.runs:  # it has requests of a worker that did not know
                         await self._until_idle(self.drain_seconds)
@@ -282,7 +289,7 @@ class Replica:
                 reason = str(failure)
             except OSError as failure:
                 reason = f"its process cannot be started: {failure}"
-            self.looked.set()
+            self._has_looked()
             if self.state is ReplicaState.DRAINING:  # nobody wants it back
                 await self.process.stop()
                 self._set(ReplicaState.STOPPED)
@@ -370,14 +377,15 @@ class Replica:
 
     async def _follow(self) -> None:
         """Follow the health of an engine that someone else runs; it may come and go."""
-        misses = MISSES - 1  # before it answers for the first time, one miss is enough to say so
+        misses = 0 if self.before else MISSES - 1  # of one that was never ready, the first miss is told
         async with Probe(self.deployment, self.address) as probe:
             while True:
                 trouble = await self._trouble(probe)
-                self.looked.set()
                 misses = 0 if trouble is None else misses + 1
                 if misses >= MISSES and self.state is not ReplicaState.DRAINING:
                     self._set(ReplicaState.FAILED, StartFailed(f"{self.id}: {trouble}"))
+                if misses in {0, MISSES}:
+                    self._has_looked()
                 await asyncio.sleep(self.poll_seconds[1])
 
     async def _trouble(self, probe: Probe) -> str | None:

@@ -96,7 +96,6 @@ ELSEWHERE = {
     "gateway/fleet/settings_again.py": "tests/gateway/fleet/test_deployments.py",
     "gateway/fleet/store.py": "tests/gateway/fleet/test_deployments.py",
     "gateway/fleet/view.py": "tests/gateway/admin/test_backends.py",
-    "gateway/tasks.py": "tests/gateway/test_serve.py",
     "gateway/embedded.py": "tests/gateway/test_banner.py",
     "gateway/key_fields.py": "tests/gateway/admin/test_keys.py",
     "gateway/key_store.py": "tests/gateway/admin/test_keys.py",

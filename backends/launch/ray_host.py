@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def environment(inherited: Mapping[str, str], added: Mapping[str, str]) -> dict[
 
 
 class Host:
-    """One engine on one node. All methods return at once.
+    """One engine on one node. All methods but `expire` return at once.
 
     Everything is called by one thread, the main one: the kernel ends the shim with the thread that started it. With no
     word from its owner for *orphan_seconds* (0: for ever) it ends the engine and itself.
@@ -53,7 +54,7 @@ class Host:
         self._grace = 0.0
         self._sent = 0
         self._heard = time.monotonic()
-        threading.Thread(target=self._expire, daemon=True).start()
+        threading.Thread(target=_expire, args=(weakref.ref(self),), daemon=True).start()
 
     def take(self, owner: str, orphan_seconds: float) -> dict[str, Any]:
         """Give the engine to *owner*; return what was said of it, and who holds it: another one that is alive."""
@@ -132,10 +133,12 @@ class Host:
             return data[:end].decode("utf-8", "replace"), begin + end
         return "", seen
 
-    def _expire(self) -> None:
-        """End everything once the owner has been silent for too long."""
-        while not self.orphan_seconds or time.monotonic() - self._heard < self.orphan_seconds:
-            time.sleep(0.5)
+    def is_orphan(self) -> bool:
+        """Return whether its owner has been silent for too long."""
+        return bool(self.orphan_seconds) and time.monotonic() - self._heard >= self.orphan_seconds
+
+    def expire(self) -> None:
+        """End everything, this process too."""
         if self._shim is not None and self._shim.poll() is None:
             self._shim.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -154,6 +157,16 @@ class Host:
 
     def _socket(self) -> socket.socket:
         return socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+
+
+def _expire(watched: "weakref.ref[Host]") -> None:
+    """Have a host expire once it is an orphan; end with it: it lives as long as its process, or a test."""
+    while (host := watched()) is not None:
+        if host.is_orphan():
+            host.expire()
+            return
+        del host
+        time.sleep(0.5)
 
 
 def _node_address() -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from backends.before import usable
 from backends.deployment import Deployment
 from backends.difference import Difference, changes_places, difference, in_the_way, needs_restart
-from backends.endpoint import ReplicaState
+from backends.endpoint import Endpoint, ReplicaState
 from backends.replica import Replica
 from gateway.demand import Demand
 from gateway.fleet.group import Group
@@ -17,10 +18,12 @@ from gateway.fleet.house import House
 from gateway.fleet.member import Goal, Member
 from gateway.fleet.metrics import FleetMetrics
 from gateway.state import board, credentials
+from gateway.state.redis import lived_with
 from gateway.tasks import ended
 
 LOOK_SECONDS = 5.0
-"""For all engines that run already to be adopted; the workers then hear of the others' loading."""
+"""For all engines that run already to be adopted; the workers then hear of the others' loading. One that was ready
+before stays so for them beyond this (`backends.before`)."""
 
 
 class UnknownDeployment(Exception):
@@ -47,6 +50,8 @@ class Fleet:
         """Set once it is known what should run: until then nothing that runs is ended for not being wanted."""
         self._published = asyncio.Event()
         self._cleared = asyncio.Event()
+        self._before: list[Endpoint] = []
+        """What the workers know from the control process before this one, until it is known what should run."""
         self._groups: dict[str, Group] = {}
         self._work: set[asyncio.Task[None]] = set()
 
@@ -89,6 +94,7 @@ class Fleet:
                 self._begin(by_model[model], others)
         for model in found.change:
             self._groups[model].change(by_model[model])
+        self._before = []
         self.changed.set()
         self._opened.set()
         return found
@@ -110,6 +116,7 @@ class Fleet:
         Where they are left, the workers of now and those to come find what is published still true.
         """
         async with self.house.owned():
+            await self._look_back()
             tasks = [asyncio.create_task(work) for work in (self._follow(), self._clear(), self.demand.run())]
             try:
                 yield
@@ -138,7 +145,19 @@ class Fleet:
         ]
 
     def _made(self, deployment: Deployment, index: int, on_change: Callable[[], None]) -> Replica:
-        return self.house.replica(deployment, index, on_change, self._cleared.wait)
+        """Return a replica; one that runs already stays as the workers know it until it has been looked at."""
+        made = self.house.replica(deployment, index, on_change, self._cleared.wait)
+        if self._before and made.is_there():
+            made.before = usable(self._before, made.id, deployment, made.address)
+        return made
+
+    async def _look_back(self) -> None:
+        """Learn what the workers know; nothing where the state server does not say."""
+        with lived_with("what was published before cannot be read"):
+            async with asyncio.timeout(board.START_SECONDS):
+                found = await self.publisher.board.read(self.document)
+            if found is not None:
+                self._before = msgspec.convert(found[1], list[Endpoint])
 
     def _at_will(self) -> list[Replica]:
         """Return the replicas that may be loaded and unloaded as requests come: nobody has ordered anything else."""

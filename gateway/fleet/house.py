@@ -12,7 +12,8 @@ from backends.launch import ray as on_ray
 from backends.leftovers import end_all, leftovers
 from backends.ownership import Ownership
 from backends.process import Outlive
-from backends.replica import DRAIN_SECONDS, Replica, folder
+from backends.record import folder
+from backends.replica import DRAIN_SECONDS, Replica
 from backends.traffic import Reports
 from gateway.ray import cluster
 from gateway.reports import heard, reports_path

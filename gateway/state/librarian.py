@@ -70,7 +70,8 @@ class Librarian:
             except Exception:
                 log.exception("the keyword library cannot be looked after")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._poked.wait()
             self._poked.clear()
 
     async def step(self) -> bool:

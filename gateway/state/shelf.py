@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.state.crumbling import crumble
+from gateway.tasks import together
 from keywords.entry import Entry
 from keywords.library import Library
 
@@ -185,9 +186,7 @@ class Shelf:
     async def run(self) -> None:
         """Fetch and build what is wanted, and report, until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for work in (self._fetch(), self._report_for_ever(), self._retire(), self._expire()):
-                    group.create_task(work)
+            await together(self._fetch(), self._report_for_ever(), self._retire(), self._expire())
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await self.redis.hdel(READY, self.identity)
@@ -214,7 +213,8 @@ class Shelf:
                 await self._fetch_one(missing[0])
                 continue
             try:
-                await asyncio.wait_for(self._news.wait(), FAILED_SECONDS if self._failed else None)
+                async with asyncio.timeout(FAILED_SECONDS if self._failed else None):
+                    await self._news.wait()
             except TimeoutError:
                 self._failed.clear()
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.review_metrics import ReviewMetrics
+from gateway.tasks import together
 from gateway.webhooks.backoff import delay
 from gateway.webhooks.outbox import Claimed, Outbox
 from gateway.webhooks.rules import Webhook
@@ -53,13 +54,8 @@ class Deliverer:
     async def run(self) -> None:
         """Deliver until cancelled."""
         # No proxies, cookies or credentials of the environment; a redirect would take the message elsewhere.
-        async with (
-            httpx.AsyncClient(timeout=ATTEMPT_SECONDS, trust_env=False, follow_redirects=False) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            group.create_task(self._keep())
-            for hook in self.hooks:
-                group.create_task(self._serve(hook, client))
+        async with httpx.AsyncClient(timeout=ATTEMPT_SECONDS, trust_env=False, follow_redirects=False) as client:
+            await together(self._keep(), *(self._serve(hook, client) for hook in self.hooks))
 
     async def step(self, hook: Webhook, client: httpx.AsyncClient) -> int:
         """Make one attempt at each of a few messages that are due; return how many. Raises `SQLAlchemyError`."""

@@ -18,6 +18,7 @@ import yaml
 
 from gateway.embedded import deployments
 from tests import tiny_gguf
+from tests.backends.running import children
 
 CLIENT_KEY = "sk-e2e-0123456789abcdef"
 ADMIN_KEY = "adm-e2e-0123456789abcdef"
@@ -59,6 +60,10 @@ class Stack:
     def client(self) -> httpx.Client:
         headers = {"authorization": f"Bearer {CLIENT_KEY}"}
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=120)
+
+    def async_client(self) -> httpx.AsyncClient:
+        headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=120)
 
     def log(self) -> str:
         return (self.folder / "serve.log").read_text()
@@ -217,7 +222,7 @@ def suspended(answer: str) -> bool:
 
 
 def wait_until_ready(stack: Stack, seconds: float) -> None:
-    """Wait until every model has a replica. Raises AssertionError with the log."""
+    """Wait until every model has a replica, and every worker its library. Raises AssertionError with the log."""
     deadline = time.monotonic() + seconds
     with httpx.Client(base_url=f"http://127.0.0.1:{stack.port}") as client:
         while time.monotonic() < deadline:
@@ -226,10 +231,21 @@ def wait_until_ready(stack: Stack, seconds: float) -> None:
                 models = client.get("/readyz").json()["models"]
             except (httpx.HTTPError, ValueError):
                 models = {}
-            if models and set(models.values()) == {"ready"}:
+            if models and set(models.values()) == {"ready"} and all_judge(stack):
                 return
             time.sleep(0.1)
     raise AssertionError(stack.log())
+
+
+def all_judge(stack: Stack) -> bool:
+    """Return whether no worker waits for its keyword library; one that does listens all the same after a while."""
+    log = stack.log()
+    commands = {pid: Path(f"/proc/{pid}/cmdline") for pid in children(stack.process.pid)}
+    return all(
+        f"gateway.state.shelf[{pid}]: keyword library" in log
+        for pid, command in commands.items()
+        if command.exists() and b"gateway.worker" in command.read_bytes()
+    )
 
 
 def stop(stack: Stack) -> None:

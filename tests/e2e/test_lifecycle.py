@@ -1,11 +1,13 @@
 """Engines live through the end of what looks after them, and nothing of them is left where they should not."""
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import httpx
 import pytest
 import yaml
 
+from gateway.tasks import ended
 from tests import tiny_gguf
 from tests.backends.running import alive, wait_until
 from tests.e2e.conftest import Stack, again, start, wait_until_ready
+from tests.fakes import FakeEngine
 from tests.gateway.test_serve import ask, pid_of, processes_of, wait_until_gone
 
 READY_SECONDS = 60.0
@@ -91,7 +95,7 @@ def test_a_killed_control_process_costs_no_load_and_no_request(gateway: Stack) -
     thread.start()
     control = pid_of(gateway, "gateway.control")
     os.kill(control, signal.SIGKILL)
-    wait_until(lambda: gateway.log().count("adopted the engine that runs") == 2)
+    wait_until(lambda: gateway.log().count("adopted the engine that runs") == 2, READY_SECONDS)
     time.sleep(1)
     done.set()
     thread.join()
@@ -100,9 +104,34 @@ def test_a_killed_control_process_costs_no_load_and_no_request(gateway: Stack) -
     assert all(alive(pid) for pid in before.values())
     assert (loads(gateway), len(before)) == (2, 2)
     os.kill(before["tiny#0"], signal.SIGKILL)  # the new owner sees what happens to what it has adopted
-    wait_until(lambda: gateway.log().count("tiny#0 is ready") == 3)
+    wait_until(lambda: gateway.log().count("tiny#0 is ready") == 3, READY_SECONDS)
     assert engines(gateway)["tiny#1"] == before["tiny#1"]
     end(gateway)
+
+
+async def test_a_killed_control_process_costs_no_request_of_an_external_engine(tmp_path: Path) -> None:
+    """Sixteen clients ask without a pause until the one after it has looked at the engine, and beyond."""
+    statuses: Counter[int] = Counter()
+    async with FakeEngine() as engine:
+        one = {"model": "tiny", "engine": "external", "url": f"http://127.0.0.1:{engine.port}/v1"}
+        stack = await asyncio.to_thread(start, tmp_path / "gw", {"deployments": [one]}, GATEWAY_WORKERS="2")
+        try:
+            async with stack.async_client() as client, asyncio.timeout(READY_SECONDS):
+                asking = [asyncio.create_task(ask_again_and_again(client, number, statuses)) for number in range(16)]
+                os.kill(pid_of(stack, "gateway.control"), signal.SIGKILL)
+                while stack.log().count("tiny#0 is ready") < 2:
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(1)
+                await ended(asking)
+        finally:
+            await asyncio.to_thread(end, stack)
+    assert {200} == set(statuses)
+
+
+async def ask_again_and_again(client: httpx.AsyncClient, number: int, statuses: "Counter[int]") -> None:
+    body = {"model": "tiny", "user": f"p{number}", "messages": [{"role": "user", "content": "a"}]}
+    while True:
+        statuses[(await client.post("/v1/chat/completions", json=body)).status_code] += 1
 
 
 def test_a_killed_gateway_costs_no_load(gateway: Stack) -> None:

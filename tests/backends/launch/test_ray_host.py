@@ -160,3 +160,13 @@ def test_no_engine_outlives_its_actor() -> None:
     for file in Path(folder).iterdir():
         file.unlink()
     Path(folder).rmdir()
+
+
+def test_what_waits_for_an_owner_to_be_silent_ends_with_the_host() -> None:
+    """No thread of it is left."""
+    before = set(threading.enumerate())
+    host = Host("me", SHIM, 3600, "127.0.0.1")
+    [watching] = set(threading.enumerate()) - before
+    host.clear()
+    del host
+    wait_until(lambda: not watching.is_alive())

@@ -1,13 +1,16 @@
 """What runs is made what is wanted, with real processes, and nothing that is the same is touched."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from backends.difference import Difference
+from backends.endpoint import Endpoint
 from backends.errors import UnknownModel
+from gateway.fleet import fleet as fleets
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.house import House
 from gateway.state import board
@@ -143,3 +146,60 @@ async def test_engines_that_were_left_are_adopted_or_ended(redis: "Redis", tmp_p
         assert not alive(known["gone#0"] or 0)
         after.house.leaves_engines = False
     assert not alive(known["kept#0"] or 0)
+
+
+async def test_what_was_ready_stays_so_until_the_next_owner_knows_better(
+    redis: "Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a busy engine takes to answer its health probe, for the workers it is never away."""
+    monkeypatch.setattr(fleets, "LOOK_SECONDS", 0.05)
+    ill = tmp_path / "ill"
+    machine = Machine(redis, tmp_path)
+    wanted = [machine.deployment(environment={"FAKE_ILL": str(ill)}), machine.deployment("new")]
+    before, after = (
+        Fleet(NODE, House(tmp_path / "data", leaves=True), machine.fleet.publisher, machine.fleet.drains)
+        for _ in range(2)
+    )
+    ready: list[int] = []
+    update = machine.pool.update
+
+    def updated(endpoints: Iterable[Endpoint]) -> None:
+        update(endpoints)
+        ready.append(len(machine.pool.lines["m"].ready))
+
+    await machine.follower.start()
+    async with before.running():
+        before.apply(wanted[:1])
+        await machine.ready()
+    ill.touch()
+    monkeypatch.setattr(machine.pool, "update", updated)
+    async with after.running():
+        after.apply(wanted)
+        await machine.ready("new")
+        assert (["starting"], {1}) == ([one.state.value for one in after.groups[0].members], set(ready))
+        assert machine.pool.models["m"][0].port == before.members[0].endpoint().port
+        ill.unlink()
+        await eventually(lambda: not after.coming())
+        await machine.ready()
+        after.house.leaves_engines = False
+    await machine.follower.stop()
+    assert 1 == min(ready[:-1], default=0)
+
+
+async def test_an_engine_that_ended_meanwhile_is_away_at_once(redis: "Redis", tmp_path: Path) -> None:
+    """What the workers knew of it counts for nothing."""
+    machine = Machine(redis, tmp_path)
+    await machine.follower.start()
+    async with machine.fleet.running():
+        machine.fleet.apply([machine.deployment()])
+        await machine.ready()
+        document = await machine.fleet.publisher.board.read(machine.fleet.document)
+    assert document is not None
+    await machine.fleet.publisher.board.publish(machine.fleet.document, document[1])  # as if it had been killed
+    await machine.ready()
+    after = Fleet(NODE, House(tmp_path / "data"), machine.fleet.publisher, machine.fleet.drains)
+    async with after.running():
+        after.apply([machine.deployment()])
+        await eventually(lambda: not machine.pool.lines["m"].ready)
+        await machine.ready()
+    await machine.follower.stop()

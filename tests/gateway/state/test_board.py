@@ -8,6 +8,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.state import board as boards
 from gateway.state.board import Board, Follower, Publisher
+from gateway.tasks import ended, running
 from tests.gateway.conftest import eventually
 
 
@@ -56,10 +57,9 @@ async def test_what_redis_has_forgotten_is_published_again(redis: "Redis") -> No
     publisher, follower = Publisher(board), Follower(board, {"x": seen.append})
     await publisher.publish("x", "document")
     await follower.start()
-    keeping = asyncio.create_task(publisher.run())
-    await redis.flushall()
-    await eventually(lambda: len(seen) == 2)
-    keeping.cancel()
+    async with running(asyncio.create_task(publisher.run())):
+        await redis.flushall()
+        await eventually(lambda: len(seen) == 2)
     await follower.stop()
     assert seen == ["document", "document"]
 
@@ -151,7 +151,7 @@ async def keeping(publisher: Publisher) -> Any:
         yield
         assert not task.done()
     finally:
-        task.cancel()
+        await ended([task])
 
 
 async def number(board: Board) -> Any:

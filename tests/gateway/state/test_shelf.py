@@ -18,6 +18,7 @@ from gateway.state import board, sql
 from gateway.state.crumbling import crumble
 from gateway.state.librarian import STOCK, Librarian
 from gateway.state.shelf import READY, Arrangement, Incomplete, Ref, Shelf, pack, parts_key, unpack
+from gateway.tasks import ended, running
 from keywords.entry import Action, Entry
 from keywords.library import Library
 from tests.gateway.conftest import eventually
@@ -46,8 +47,7 @@ class Follower:
     async def stop(self) -> None:
         await self.follower.stop()
         if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+            await ended([self.task])
 
     @property
     def live(self) -> int:
@@ -69,9 +69,7 @@ class House:
         self.tasks = [asyncio.create_task(self.publisher.run()), asyncio.create_task(self.librarian.run())]
 
     async def stop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await ended(self.tasks)
 
     async def restart(self) -> None:
         """Control dies and comes back."""
@@ -195,13 +193,12 @@ async def test_two_controls_do_not_undo_each_other(house: House) -> None:
     other = Librarian(house.redis, board.Publisher(board.Board(house.redis)), house.versions)
     seen: list[int] = []
     worker = await house.worker(on_change=lambda: seen.append(worker.live))
-    beside = asyncio.create_task(other.run())
-    for term in ("一号", "二号", "三号"):
-        n = await house.freeze(term)
-        await house.publish(n)
-        await eventually(lambda n=n: worker.live == n)
-    await asyncio.sleep(1.2)
-    beside.cancel()
+    async with running(asyncio.create_task(other.run())):
+        for term in ("一号", "二号", "三号"):
+            n = await house.freeze(term)
+            await house.publish(n)
+            await eventually(lambda n=n: worker.live == n)
+        await asyncio.sleep(1.2)
     assert seen == [1, 2, 3]
 
 
