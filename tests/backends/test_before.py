@@ -37,7 +37,7 @@ def known(**fields: Any) -> Endpoint:
         (EXTERNAL, known(tls=True), False),
         (EXTERNAL, known(base_path="/m"), False),
         (EXTERNAL, known(state=ReplicaState.STARTING), False),
-        (EXTERNAL, known(drain="d"), False),
+        (EXTERNAL, known(state=ReplicaState.DRAINING, lingers=True), False),
         (NAMED, known(host="10.0.0.7", replica="m#3"), True),
         (NAMED, known(host="10.0.0.7", port=8001), False),
         (NAMED, known(host="10.0.0.7", model="n"), False),
