@@ -12,6 +12,7 @@ import msgspec
 from gateway.audit.heads import HEADS, LATE_SECONDS, Signer, Unsigned, last_line, lines, signed_heads, writers
 from gateway.audit.retention import dropped
 from gateway.audit.segments import began, segment, segments
+from gateway.audit.slots import NODE
 from gateway.audit.walk import Checked, Fault, Line, Walk
 
 UNSIGNED_SECONDS = 60.0
@@ -92,11 +93,14 @@ def _is_older(root: Path, seconds: float) -> bool:
 
 
 def _check_key(root: Path, signing: Signer | None, heads: tuple[Path, ...], report: Report) -> None:
-    """See that there is what a gateway makes at its start: writers, a key, lines."""
+    """See that there is what a gateway makes at its start: a name, writers, a key, lines."""
     signed = any(next(lines(path), None) for path in heads)
     older = _is_older(root, UNSIGNED_SECONDS)
     if not writers(root) and not signed:
         report.faults.append(Fault("writer", "there is none: the log was removed"))
+    elif not (root / NODE).exists():
+        text = "the file that names the writers here is gone: who starts next is another gateway to the database"
+        report.faults.append(Fault("writer", text, file=str(root / NODE)))
     if signing is None and (signed or older):
         report.faults.append(Fault("line", "there is no key: no signature can be checked"))
     if not signed and older and heads:

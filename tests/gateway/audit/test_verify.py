@@ -153,6 +153,14 @@ def test_a_removed_writer_is_named(log: Path, root: Path) -> None:
     assert (only(root).kind, only(root).writer) == ("writer", log.name)
 
 
+@pytest.mark.usefixtures("log")
+def test_a_removed_name_is_named(root: Path) -> None:
+    (root / "node").rename(root.parent / "kept")
+    assert (only(root).kind, only(root).file) == ("writer", str(root / "node"))
+    (root.parent / "kept").rename(root / "node")
+    assert checked(root).ok
+
+
 def test_a_writer_in_the_place_of_another_is_named(log: Path, root: Path) -> None:
     """Each says whose it is."""
     shutil.copytree(log, root / f"{node(root)}-w1")
