@@ -150,7 +150,7 @@ async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> 
         given = (asked.end_ms() if isinstance(asked, Suspension) else asked.end(), asked.reason)
     person = await _person(services, arguments)
     done: Done = await getattr(services.measures, arguments.action)(person, *given, who())
-    return {"measure": done.id, "applied": done.applied, "person": await services.roster.show(done.person)}
+    return {"measure": done.id, "applied": done.applied, "person": await services.roster.show(done.person, done)}
 
 
 async def _alias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
@@ -224,7 +224,7 @@ def line(one: Mapping[str, Any]) -> str:
     words = [one["id"], f"{one['tenant']}/{plain(one['user'])}" if one["user"] else "(no name)"]
     if one["alias_of"] is not None:
         words.append(f"alias of {one['alias_of']}")
-    elif one["standing"] is None:
+    if one["standing"] is None:
         words.append("standing unknown now")
     elif one["standing"]["suspended"]:
         words.append(f"suspended {_end(one['standing']['suspended_until'])} ({one['standing']['why']})")

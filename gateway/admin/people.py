@@ -104,7 +104,7 @@ class Measuring:
 
         async def told() -> dict[str, Any]:
             done = await measure(person_id, *end, asked.reason, request.state.admin)
-            shown = await people(request).roster.show(done.person)
+            shown = await people(request).roster.show(done.person, done)
             return {"measure": done.id, "applied": done.applied, "person": shown}
 
         once = ["people", request.url.path.rpartition("/")[2], person_id, asked.model_dump(mode="json")]
