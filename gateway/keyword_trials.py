@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,6 +170,8 @@ class Trials:
         self.versions = versions
         self.benign_file = benign_file
         self.matcher = matcher
+        self.looked: Callable[[], object] = lambda: None
+        """Called for each text that a calibration looks through, in its thread."""
         self._built: dict[int | Stamp, Library] = {}
         self._texts: tuple[float, list[str]] = (0.0, [])
         self._one_at_a_time = asyncio.Lock()
@@ -297,8 +298,9 @@ class Trials:
             raise TextsInvalid("there are no texts to measure on: `texts` is empty")
 
         def work() -> tuple[calibration.Hits, list[calibration.Proposal]]:
-            harmless = calibration.measure(lambda text: found_ids(library, text), texts)
-            bad = calibration.measure(lambda text: found_ids(library, text), inducing) if inducing else None
+            find = self._finder(library)
+            harmless = calibration.measure(find, texts)
+            bad = calibration.measure(find, inducing) if inducing else None
             return harmless, calibration.propose(library.entries, harmless, inducing=bad)
 
         harmless, proposals = await asyncio.to_thread(work)
@@ -335,11 +337,18 @@ class Trials:
         library, decided = await self.library(DRAFT), await self.store.decided()
 
         def work() -> calibration.Figures:
-            find = partial(found_ids, library)
+            find = self._finder(library)
             return calibration.cross_validate(library.entries, find, harmless, inducing, decided=decided, mines=mines)
 
         figures: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(work))
         return figures
+
+    def _finder(self, library: Library) -> calibration.Find:
+        def find(text: str) -> set[int]:
+            self.looked()
+            return found_ids(library, text)
+
+        return find
 
     async def _number(self, version: Version) -> int:
         if isinstance(version, int):
