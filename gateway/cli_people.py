@@ -15,10 +15,8 @@ from typing import Any, get_args
 from redis.exceptions import RedisError
 
 from gateway.admin.audit_fields import PastQuery
-from gateway.admin.services import PeopleServices
 from gateway.audit.writer import closed, open_writer
-from gateway.cli_record import who
-from gateway.cli_shell import EVERY, NOT_TOLD, by_rules, carried_out, check_data
+from gateway.cli_shell import EVERY, NOT_TOLD, by_rules, carried_out, check_data, who
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.alias_files import take_in
 from gateway.people.aliases import Row, UnknownAlias
@@ -27,6 +25,7 @@ from gateway.people.fields import Because, Named, NewAlias, Placement, Search, S
 from gateway.people.ledger import Ledger
 from gateway.people.measures import Done
 from gateway.people.roster import Condition
+from gateway.people.services import PeopleServices
 from gateway.settings import Settings, load
 from gateway.state import board, sql
 from gateway.state.redis import connect

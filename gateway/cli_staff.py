@@ -15,8 +15,7 @@ from gateway.admin.recorder import By
 from gateway.audit.entries import encode
 from gateway.audit.log import Chain
 from gateway.cli_people import REFUSALS, opened
-from gateway.cli_record import who
-from gateway.cli_shell import by_rules, carried_out, check_data
+from gateway.cli_shell import by_rules, carried_out, check_data, who
 from gateway.complaints.decisions import Decisions
 from gateway.complaints.export import Format, written
 from gateway.complaints.fields import Answer, Decision, Reject, Uphold

@@ -13,6 +13,7 @@ import msgspec
 from gateway.keyword_changes import NOBODY, Edit, Kind, many
 from gateway.keyword_measures import Written, store_actions, store_hits
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, Stamp, TermTaken, UnknownEntry, check
+from gateway.keyword_texts import TextsInvalid, changed_at, read_texts
 from gateway.keyword_versions import KeywordVersions, NotNow, UnknownVersion
 from keywords import calibration, mining
 from keywords.coverage import Report, coverage
@@ -38,48 +39,12 @@ MEANING = {
 WORST = 20
 SAMPLES = 20
 SAMPLE_CHARACTERS = 200
-MOST_TEXT_BYTES = 256 * 1024 * 1024
 KEPT = 2
 """Libraries that stay built."""
 
 
-class TextsInvalid(Exception):
-    """The texts to try something on cannot be read, or there are none."""
-
-
 REFUSALS = (EntryInvalid, TermTaken, UnknownEntry, UnknownVersion, NotNow, TextsInvalid)
 """What the keyword library answers instead of doing what it is asked."""
-
-
-class _Row(msgspec.Struct):
-    text: str
-
-
-def texts_of(data: bytes) -> list[str]:
-    """Return the texts of JSON lines, ``{"text": …}`` each. Raises `TextsInvalid` with the line's number."""
-    decoder, texts = msgspec.json.Decoder(_Row), []
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            try:
-                texts.append(decoder.decode(line).text)
-            except msgspec.DecodeError as error:
-                raise TextsInvalid(f'line {number} is not {{"text": "…"}}: {error}') from None
-    return texts
-
-
-def read_texts(path: Path) -> list[str]:
-    """Return the texts, one at least, of a file of JSON lines. Raises `TextsInvalid` with the file's name."""
-    try:
-        too_large = path.stat().st_size > MOST_TEXT_BYTES
-        texts = [] if too_large else texts_of(path.read_bytes())
-    except OSError as error:
-        raise TextsInvalid(f"{path}: {error.strerror}") from None
-    except TextsInvalid as error:
-        raise TextsInvalid(f"{path}: {error}") from None
-    if not texts:
-        reason = f"has more than {MOST_TEXT_BYTES >> 20} MB" if too_large else "has no texts"
-        raise TextsInvalid(f"{path} {reason}")
-    return texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +165,7 @@ class Trials:
         if self.benign_file is None:
             raise TextsInvalid("no texts are given, and no file of harmless ones is set (`keywords.benign_file`)")
         path = self.benign_file
-        changed = await asyncio.to_thread(_changed_at, path)
+        changed = await asyncio.to_thread(changed_at, path)
         if changed != self._texts[0]:
             self._texts = (changed, await asyncio.to_thread(read_texts, path))
         return self._texts[1]
@@ -377,10 +342,3 @@ def _impact(library: Library, texts: Sequence[str], direction: Direction) -> Imp
     for text in texts:
         impact.add(text, find(library, text, direction, now))
     return impact
-
-
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError as error:
-        raise TextsInvalid(f"{path}: {error.strerror}") from None
