@@ -10,7 +10,6 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.audit_services import AuditServices
-from gateway.admin.services import PeopleServices
 from gateway.audit.errors import AuditUnavailable
 from gateway.audit.expiry import Expiry
 from gateway.audit.follower import Follower
@@ -31,6 +30,7 @@ from gateway.people.journal import Journal
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
 from gateway.people.seen import Seen, name_of
+from gateway.people.services import PeopleServices
 from gateway.reviewing import Reviewing, reviewing
 from gateway.settings import Settings
 from gateway.state import board

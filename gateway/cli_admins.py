@@ -9,8 +9,7 @@ from pydantic import BaseModel
 from gateway.admin.roles import Role
 from gateway.admin_fields import AdminChanges, NewAdmin
 from gateway.admin_store import AdminKeys, AdminNameTaken, LastAdmin, UnknownAdmin
-from gateway.cli_record import who
-from gateway.cli_shell import EVERY, carried_out, check_data, listing
+from gateway.cli_shell import EVERY, carried_out, check_data, listing, who
 from gateway.keys import now
 from gateway.settings import Settings, load
 from gateway.state import sql

@@ -17,7 +17,7 @@ from gateway.audit.retention import start
 from gateway.audit.segments import read, settled
 from gateway.audit.verify import Report, verify
 from gateway.audit.writer import open_writer
-from gateway.cli_record import who
+from gateway.cli_shell import who
 from gateway.settings import Settings, load
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,6 @@ import yaml
 
 from gateway import cli_plan
 from gateway.cli_remote import Remote, RemoteRefused
-from gateway.serve import EXIT_CONFIG
 from gateway.settings import load
 from gateway.terminal import moment
 
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         return ACTIONS.get(arguments.action, _order)(remote, arguments)
     except RemoteRefused as error:
         print(f"gateway: {error}", file=sys.stderr)
-        return EXIT_CONFIG if arguments.action == "reload" else 1
+        return os.EX_CONFIG if arguments.action == "reload" else 1
     except KeyboardInterrupt:  # the end of `log -f`
         return 130
     finally:

@@ -11,19 +11,20 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from gateway.admin.services import KeywordServices
 from gateway.cli_keywords_lines import LINES
-from gateway.cli_record import who
-from gateway.cli_shell import EVERY, carried_out, check_data
+from gateway.cli_shell import EVERY, carried_out, check_data, who
 from gateway.keyword_bulk import remove_source
 from gateway.keyword_changes import Edit
 from gateway.keyword_fields import Changes, EntryChanges, File, NewEntry, Note, Removal, Search, Why, faults_of
 from gateway.keyword_files import Format, take_in, written
+from gateway.keyword_services import KeywordServices
 from gateway.keyword_store import EntryInvalid
-from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version, read_texts
+from gateway.keyword_texts import read_texts
+from gateway.keyword_trials import DRAFT, LIVE, REFUSALS, Version
 from gateway.keyword_versions import UnknownVersion, differences, ensure_first
 from gateway.settings import Settings, load
 from gateway.state import sql
+from gateway.terminal import Progress
 from keywords import starter
 from keywords.entry import Action, Boundary, Direction, Entry, Match
 from keywords.risks import RISKS
@@ -329,11 +330,12 @@ async def _calibrate(services: KeywordServices, arguments: argparse.Namespace) -
     inducing = await _texts(arguments.cross_validate or arguments.inducing)
     if arguments.mine is not None and inducing is None:
         raise EntryInvalid("mine", "there is nothing to mine: name inducing texts by --inducing or --cross-validate")
+    harmless = await services.trials.texts(texts)
+    services.trials.looked = Progress(len(harmless) + len(inducing or ())).step
     if arguments.cross_validate is not None:
-        harmless = await services.trials.texts(texts)
         return await services.trials.cross_validate(harmless, inducing or (), mines=arguments.mine is not None)
     return await services.trials.calibrate(
-        texts,
+        harmless,
         inducing,
         apply=arguments.apply,
         mine=arguments.mine,

@@ -44,15 +44,8 @@ KINDS = {
     "continued": "that continue a record",
 }
 """What each line of a file was: the counts add up."""
-BECAME = {
-    "added": "new",
-    "updated": "updated",
-    "unchanged": "unchanged",
-    "differing": "differing",
-    "duplicates": "repeated",
-    "rejected": "rejected",
-}
-"""What became of each word of a file: the counts add up."""
+BECAME = ("added", "updated", "unchanged", "differing", "duplicates", "rejected")
+"""What became of each word of a file, as REST calls it: the counts add up."""
 ALWAYS = {"added", "updated", "unchanged"}
 
 
@@ -60,7 +53,7 @@ def _imported(found: dict[str, Any]) -> str:
     of_lines = found["lines"]
     kinds = [f"{of_lines[name]} {word}" for name, word in KINDS.items() if of_lines[name]]
     lines = [f"{of_lines['lines']} lines: {', '.join(kinds)}"]
-    became = [f"{found[name]} {word}" for name, word in BECAME.items() if found[name] or name in ALWAYS]
+    became = [f"{found[name]} {name}" for name in BECAME if found[name] or name in ALWAYS]
     lines.append(f"{found['words']} words: {', '.join(became)}")
     if found["differing"]:
         lines.append(f"{found['differing']} are there with other fields, which stay: --update takes those of the file")

@@ -15,10 +15,8 @@ from typing import Any, get_args
 from redis.exceptions import RedisError
 
 from gateway.admin.audit_fields import PastQuery
-from gateway.admin.services import PeopleServices
 from gateway.audit.writer import closed, open_writer
-from gateway.cli_record import who
-from gateway.cli_shell import EVERY, NOT_TOLD, by_rules, carried_out, check_data
+from gateway.cli_shell import EVERY, NOT_TOLD, by_rules, carried_out, check_data, who
 from gateway.keys import DEFAULT_TENANT
 from gateway.people.alias_files import take_in
 from gateway.people.aliases import Row, UnknownAlias
@@ -27,6 +25,7 @@ from gateway.people.fields import Because, Named, NewAlias, Placement, Search, S
 from gateway.people.ledger import Ledger
 from gateway.people.measures import Done
 from gateway.people.roster import Condition
+from gateway.people.services import PeopleServices
 from gateway.settings import Settings, load
 from gateway.state import board, sql
 from gateway.state.redis import connect
@@ -150,7 +149,7 @@ async def _measured(services: PeopleServices, arguments: argparse.Namespace) -> 
         given = (asked.end_ms() if isinstance(asked, Suspension) else asked.end(), asked.reason)
     person = await _person(services, arguments)
     done: Done = await getattr(services.measures, arguments.action)(person, *given, who())
-    return {"measure": done.id, "applied": done.applied, "person": await services.roster.show(done.person)}
+    return {"measure": done.id, "applied": done.applied, "person": await services.roster.show(done.person, done)}
 
 
 async def _alias(services: PeopleServices, arguments: argparse.Namespace) -> Any:
@@ -224,7 +223,7 @@ def line(one: Mapping[str, Any]) -> str:
     words = [one["id"], f"{one['tenant']}/{plain(one['user'])}" if one["user"] else "(no name)"]
     if one["alias_of"] is not None:
         words.append(f"alias of {one['alias_of']}")
-    elif one["standing"] is None:
+    if one["standing"] is None:
         words.append("standing unknown now")
     elif one["standing"]["suspended"]:
         words.append(f"suspended {_end(one['standing']['suspended_until'])} ({one['standing']['why']})")

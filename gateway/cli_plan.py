@@ -2,13 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from backends.plan import PlannedDeployment, document
 from gateway.drafts import plan
-from gateway.serve import EXIT_CONFIG
 
 EXIT_UNKNOWN = 1
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         print("\n".join([*map(_comment, others), *_lines(deployments)]) or "no deployments")
-    return EXIT_CONFIG if wrong else 0
+    return os.EX_CONFIG if wrong else 0
 
 
 def _of_model(deployments: Sequence[PlannedDeployment], name: str) -> list[PlannedDeployment]:

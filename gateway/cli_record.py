@@ -2,10 +2,8 @@
 
 import argparse
 import contextlib
-import getpass
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,12 @@ from gateway.audit.errors import AuditUnavailable
 from gateway.audit.heads import sign
 from gateway.audit.record import new_id
 from gateway.audit.writer import open_writer
-from gateway.cli_shell import check_data
+from gateway.cli_shell import action_of, check_data, who
 from gateway.cli_strikes import check_log
 from gateway.settings import Settings, load
 
 log = logging.getLogger(__name__)
 
-CHANGES = {
-    "keys": frozenset({"create", "change", "rotate", "disable", "enable"}),
-    "admins": frozenset({"create", "change", "rotate", "disable", "enable"}),
-    "keywords": frozenset({"add", "change", "remove", "import", "freeze", "publish", "rollback", "calibrate"}),
-    "people": frozenset(
-        {"suspend", "lift", "ban", "unban", "exempt", "unexempt", "alias", "unalias", "import-aliases"}
-    ),
-    "appeals": frozenset({"uphold", "reject"}),
-    "complaints": frozenset({"answer"}),
-    "strikes": frozenset({"rebuild"}),
-}
-"""Commands and their actions that change something; the others of them only read."""
 NEEDED: dict[tuple[str, str], Callable[[Settings], None] | None] = {
     ("keys", "create"): None,
     ("strikes", "rebuild"): check_log,
@@ -48,23 +34,13 @@ TARGETS = ("id", "n", "name", "term", "source", "user")
 """Arguments that say what it is done to; the first that is given counts."""
 
 
-def who() -> str:
-    """Return who is at the shell, as records and `added_by` have it."""
-    try:
-        return f"shell:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user need not have a name
-        return f"shell:{os.getuid()}"
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out a command; return its exit status.
+    """Carry out a command that changes something; return its exit status.
 
-    One that changes something is on record before: where it cannot be, `AuditUnavailable` is raised and nothing done.
+    It is on record before: where it cannot be, `AuditUnavailable` is raised and nothing done.
     """
-    command, action = arguments.command, str(getattr(arguments, "action", getattr(arguments, "what", "")))
+    command, action = arguments.command, action_of(arguments)
     work: Callable[[argparse.Namespace], int] = arguments.run
-    if action not in CHANGES.get(command, ()):
-        return int(work(arguments))
     settings = load()
     check = NEEDED.get((command, action), check_data)
     if check is not None:

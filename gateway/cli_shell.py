@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import getpass
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -19,6 +21,38 @@ NOT_TOLD = (
     "The change is stored; the workers could not be told. In a gateway that runs it counts as soon as its state server "
     "answers, else from the next start on."
 )
+
+
+CHANGES = {
+    "keys": frozenset({"create", "change", "rotate", "disable", "enable"}),
+    "admins": frozenset({"create", "change", "rotate", "disable", "enable"}),
+    "keywords": frozenset({"add", "change", "remove", "import", "freeze", "publish", "rollback", "calibrate"}),
+    "people": frozenset(
+        {"suspend", "lift", "ban", "unban", "exempt", "unexempt", "alias", "unalias", "import-aliases"}
+    ),
+    "appeals": frozenset({"uphold", "reject"}),
+    "complaints": frozenset({"answer"}),
+    "strikes": frozenset({"rebuild"}),
+}
+"""Commands and their actions that change something; the others of them only read."""
+
+
+def action_of(arguments: argparse.Namespace) -> str:
+    """Return the action of a command, "" where it has none."""
+    return str(getattr(arguments, "action", getattr(arguments, "what", "")))
+
+
+def changes(arguments: argparse.Namespace) -> bool:
+    """Return whether a command changes something: it goes on record (`gateway.cli_record`)."""
+    return action_of(arguments) in CHANGES.get(arguments.command, ())
+
+
+def who() -> str:
+    """Return who is at the shell, as records and `added_by` have it."""
+    try:
+        return f"shell:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"shell:{os.getuid()}"
 
 
 def check_data(settings: Settings) -> None:

@@ -15,8 +15,7 @@ from gateway.admin.recorder import By
 from gateway.audit.entries import encode
 from gateway.audit.log import Chain
 from gateway.cli_people import REFUSALS, opened
-from gateway.cli_record import who
-from gateway.cli_shell import by_rules, carried_out, check_data
+from gateway.cli_shell import by_rules, carried_out, check_data, who
 from gateway.complaints.decisions import Decisions
 from gateway.complaints.export import Format, written
 from gateway.complaints.fields import Answer, Decision, Reject, Uphold
@@ -176,7 +175,7 @@ def line(one: Mapping[str, Any], most: int | None = None) -> str:
     state = f"{one['status']}, overdue" if one["overdue"] else one["status"]
     user = plain(one["user"]) or "(no name)"
     words = [one["id"], state, f"due {moment(one['due_at'])}", f"{one['tenant']}/{user}", one["person"]]
-    words += [one.get("kind") or "", f"content {one['content_id']}" if one["content_id"] else ""]
+    words += [one.get("kind") or "", f"content {plain(one['content_id'])}" if one["content_id"] else ""]
     words += [f"in {record['writer']} {record['seq']}" for record in one.get("records", ())]
     lines = ["  ".join(filter(None, words))]
     text = plain(one["text"])

@@ -16,8 +16,8 @@ from gateway.admin.recorder import By
 from gateway.audit import documents
 from gateway.audit.export import lines
 from gateway.audit.search import Search, SearchTooLong, UnknownName, content_id_of
-from gateway.cli_record import put, who
-from gateway.cli_shell import carried_out, check_data
+from gateway.cli_record import put
+from gateway.cli_shell import carried_out, check_data, who
 from gateway.people import register
 from gateway.settings import Settings, load
 from gateway.state import sql

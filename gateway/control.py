@@ -23,7 +23,7 @@ from gateway import banner
 from gateway.admin.app import create_app
 from gateway.admin.front import Front
 from gateway.admin.recorder import Chained
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices
 from gateway.admin.staff import add_staff
 from gateway.admin_store import AdminKeys
 from gateway.audit.errors import AuditUnavailable
@@ -35,6 +35,7 @@ from gateway.fleet.progress import show_progress
 from gateway.fleet.settings_again import deployments_of
 from gateway.fleet.store import DeploymentStore
 from gateway.key_store import KeyStore, ensure_first_keys
+from gateway.keyword_services import KeywordServices
 from gateway.keyword_versions import KeywordVersions, ensure_first
 from gateway.library_age import told
 from gateway.logs import configure
@@ -44,6 +45,7 @@ from gateway.proxies import Proxies
 from gateway.serve import EXIT_CONFIG, control_stop_seconds
 from gateway.settings import Settings, SettingsInvalid, load
 from gateway.state import board, sql
+from gateway.state.errors import DatabaseUnavailable
 from gateway.state.librarian import Librarian
 from gateway.state.redis import connect
 from gateway.tasks import running
@@ -191,7 +193,7 @@ def main() -> None:
             runner.run(run(settings, environment))
             leave(0)  # something may be being measured or built
     except (
-        sql.DatabaseUnavailable,
+        DatabaseUnavailable,
         AuditUnavailable,
     ) as error:  # it may come back: the parent starts this process again
         log.error("%s", error)  # noqa: TRY400

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from gateway.keyword_changes import Kind
 from gateway.keyword_changes import Search as ChangesSearch
 from gateway.keyword_store import EntryInvalid, Filter, TermTaken, UnknownEntry
-from gateway.keyword_trials import TextsInvalid
+from gateway.keyword_texts import TextsInvalid
 from gateway.keyword_versions import NotNow, UnknownVersion
 from gateway.reasons import Reason
 from keywords.entry import ASKED_ONLY, LONGEST_TERM, MOST_EXCEPTIONS, Action, Boundary, Direction, Match

@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import msgspec
 from gateway.keyword_changes import NOBODY, Edit, Kind, many
 from gateway.keyword_measures import Written, store_actions, store_hits
 from gateway.keyword_store import EntryInvalid, KeywordStore, Origin, Stamp, TermTaken, UnknownEntry, check
+from gateway.keyword_texts import TextsInvalid, changed_at, read_texts
 from gateway.keyword_versions import KeywordVersions, NotNow, UnknownVersion
 from keywords import calibration, mining
 from keywords.coverage import Report, coverage
@@ -39,48 +39,12 @@ MEANING = {
 WORST = 20
 SAMPLES = 20
 SAMPLE_CHARACTERS = 200
-MOST_TEXT_BYTES = 256 * 1024 * 1024
 KEPT = 2
 """Libraries that stay built."""
 
 
-class TextsInvalid(Exception):
-    """The texts to try something on cannot be read, or there are none."""
-
-
 REFUSALS = (EntryInvalid, TermTaken, UnknownEntry, UnknownVersion, NotNow, TextsInvalid)
 """What the keyword library answers instead of doing what it is asked."""
-
-
-class _Row(msgspec.Struct):
-    text: str
-
-
-def texts_of(data: bytes) -> list[str]:
-    """Return the texts of JSON lines, ``{"text": …}`` each. Raises `TextsInvalid` with the line's number."""
-    decoder, texts = msgspec.json.Decoder(_Row), []
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            try:
-                texts.append(decoder.decode(line).text)
-            except msgspec.DecodeError as error:
-                raise TextsInvalid(f'line {number} is not {{"text": "…"}}: {error}') from None
-    return texts
-
-
-def read_texts(path: Path) -> list[str]:
-    """Return the texts, one at least, of a file of JSON lines. Raises `TextsInvalid` with the file's name."""
-    try:
-        too_large = path.stat().st_size > MOST_TEXT_BYTES
-        texts = [] if too_large else texts_of(path.read_bytes())
-    except OSError as error:
-        raise TextsInvalid(f"{path}: {error.strerror}") from None
-    except TextsInvalid as error:
-        raise TextsInvalid(f"{path}: {error}") from None
-    if not texts:
-        reason = f"has more than {MOST_TEXT_BYTES >> 20} MB" if too_large else "has no texts"
-        raise TextsInvalid(f"{path} {reason}")
-    return texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +135,8 @@ class Trials:
         self.versions = versions
         self.benign_file = benign_file
         self.matcher = matcher
+        self.looked: Callable[[], object] = lambda: None
+        """Called for each text that a calibration looks through, in its thread."""
         self._built: dict[int | Stamp, Library] = {}
         self._texts: tuple[float, list[str]] = (0.0, [])
         self._one_at_a_time = asyncio.Lock()
@@ -199,7 +165,7 @@ class Trials:
         if self.benign_file is None:
             raise TextsInvalid("no texts are given, and no file of harmless ones is set (`keywords.benign_file`)")
         path = self.benign_file
-        changed = await asyncio.to_thread(_changed_at, path)
+        changed = await asyncio.to_thread(changed_at, path)
         if changed != self._texts[0]:
             self._texts = (changed, await asyncio.to_thread(read_texts, path))
         return self._texts[1]
@@ -297,8 +263,9 @@ class Trials:
             raise TextsInvalid("there are no texts to measure on: `texts` is empty")
 
         def work() -> tuple[calibration.Hits, list[calibration.Proposal]]:
-            harmless = calibration.measure(lambda text: found_ids(library, text), texts)
-            bad = calibration.measure(lambda text: found_ids(library, text), inducing) if inducing else None
+            find = self._finder(library)
+            harmless = calibration.measure(find, texts)
+            bad = calibration.measure(find, inducing) if inducing else None
             return harmless, calibration.propose(library.entries, harmless, inducing=bad)
 
         harmless, proposals = await asyncio.to_thread(work)
@@ -335,11 +302,18 @@ class Trials:
         library, decided = await self.library(DRAFT), await self.store.decided()
 
         def work() -> calibration.Figures:
-            find = partial(found_ids, library)
+            find = self._finder(library)
             return calibration.cross_validate(library.entries, find, harmless, inducing, decided=decided, mines=mines)
 
         figures: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(work))
         return figures
+
+    def _finder(self, library: Library) -> calibration.Find:
+        def find(text: str) -> set[int]:
+            self.looked()
+            return found_ids(library, text)
+
+        return find
 
     async def _number(self, version: Version) -> int:
         if isinstance(version, int):
@@ -368,10 +342,3 @@ def _impact(library: Library, texts: Sequence[str], direction: Direction) -> Imp
     for text in texts:
         impact.add(text, find(library, text, direction, now))
     return impact
-
-
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError as error:
-        raise TextsInvalid(f"{path}: {error.strerror}") from None

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from gateway.audit.writer import SHANGHAI
 from gateway.key_fields import LATEST
 
 DAY_SECONDS = 86_400
+TOLD_SECONDS = 5
+"""Between two lines about how far something is."""
 
 
 def plain(text: str) -> str:
@@ -21,6 +24,24 @@ def moment(at: float) -> str:
     """Return a Unix time as a person in Shanghai reads it."""
     within = min(max(at, 0), LATEST - DAY_SECONDS)  # beyond it no calendar goes
     return f"{datetime.fromtimestamp(within, UTC).astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S} +08:00"
+
+
+class Progress:
+    """Says on stderr how many of *total* texts are done, where that takes longer than `TOLD_SECONDS`."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self.done = 0
+        self._clock = clock
+        self._told = clock()
+
+    def step(self) -> None:
+        """Count one."""
+        now = self._clock()
+        if now - self._told >= TOLD_SECONDS:
+            self._told = now
+            sys.stderr.write(f"{self.done} of {self.total} texts …\n")
+        self.done += 1
 
 
 async def write(parts: AsyncIterator[bytes], output: Path | None) -> int:

@@ -9,6 +9,7 @@ from gateway.admin.keys import IdempotencyKey
 from gateway.admin.keywords import Limit, page, repeatable
 from gateway.admin.review import refusals, review
 from gateway.complaints.fields import Reject, Uphold
+from gateway.complaints.rules import LONGEST_CONTENT_ID
 from gateway.complaints.store import Cases, Filter, UnknownCase, shown
 from gateway.keys import now
 from gateway.problems import invalid
@@ -41,7 +42,7 @@ async def list_appeals(  # noqa: PLR0913, PLR0917 - parameters of a query
     status: Literal["open", "upheld", "rejected"] | None = None,
     overdue: bool | None = None,
     person: Annotated[str | None, Query(max_length=64)] = None,
-    content_id: Annotated[str | None, Query(max_length=64)] = None,
+    content_id: Annotated[str | None, Query(max_length=LONGEST_CONTENT_ID)] = None,
 ) -> dict[str, Any]:
     """List appeals, the oldest due first."""
     wanted = Filter(status=status, overdue=overdue, person=person, content_id=content_id)

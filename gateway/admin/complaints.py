@@ -12,7 +12,7 @@ from gateway.admin.recorder import asking
 from gateway.admin.review import refusals, review
 from gateway.complaints.export import Format, written
 from gateway.complaints.fields import Answer
-from gateway.complaints.rules import Kind
+from gateway.complaints.rules import LONGEST_CONTENT_ID, Kind
 from gateway.complaints.store import Filter, shown
 from gateway.keys import now
 
@@ -30,7 +30,7 @@ async def list_complaints(  # noqa: PLR0913, PLR0917 - parameters of a query
     overdue: bool | None = None,
     kind: Kind | None = None,
     person: Annotated[str | None, Query(max_length=64)] = None,
-    content_id: Annotated[str | None, Query(max_length=64)] = None,
+    content_id: Annotated[str | None, Query(max_length=LONGEST_CONTENT_ID)] = None,
 ) -> dict[str, Any]:
     """List complaints, the oldest due first."""
     wanted = Filter(status=status, overdue=overdue, kind=kind, person=person, content_id=content_id)

@@ -13,12 +13,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import PlainValidator
 
 from gateway.admin.keys import IdempotencyKey, services
-from gateway.admin.services import KeywordServices
 from gateway.idempotency import once
 from gateway.keyword_bulk import remove_source
 from gateway.keyword_changes import Edit
 from gateway.keyword_fields import LARGEST_ID, Changes, EntryChanges, File, NewEntry, Removal, Search, faults_of
 from gateway.keyword_files import MOST_BYTES, Format, take_in, written
+from gateway.keyword_services import KeywordServices
 from gateway.keyword_store import EntryInvalid, TermTaken, UnknownEntry
 from gateway.keyword_trials import DRAFT, LIVE, Version
 from gateway.keyword_versions import NotNow, UnknownVersion

@@ -10,11 +10,11 @@ from fastapi.responses import StreamingResponse
 from gateway.admin.audit_fields import PastQuery
 from gateway.admin.keys import IdempotencyKey, services
 from gateway.admin.keywords import page, repeatable
-from gateway.admin.services import PeopleServices
 from gateway.people.aliases import UnknownAlias
 from gateway.people.errors import MeasureRefused, StandingsAway, UnknownPerson
 from gateway.people.fields import Because, Named, Placement, Search, Suspension, WhichTable
 from gateway.people.measures import Done
+from gateway.people.services import PeopleServices
 from gateway.problems import Problem, invalid
 
 router = APIRouter(prefix="/admin/people", tags=["people"])
@@ -104,7 +104,7 @@ class Measuring:
 
         async def told() -> dict[str, Any]:
             done = await measure(person_id, *end, asked.reason, request.state.admin)
-            shown = await people(request).roster.show(done.person)
+            shown = await people(request).roster.show(done.person, done)
             return {"measure": done.id, "applied": done.applied, "person": shown}
 
         once = ["people", request.url.path.rpartition("/")[2], person_id, asked.model_dump(mode="json")]

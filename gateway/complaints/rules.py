@@ -10,6 +10,8 @@ DAY_SECONDS = 24 * HOUR_SECONDS
 LONGEST_TEXT = 2_000
 """Characters of an appeal or a complaint, and of what staff answer."""
 LONGEST_CONTACT = 200
+LONGEST_CONTENT_ID = 200
+"""Characters of what somebody takes for a content id: a link, or a line of a page."""
 MOST_OF_A_KEY = 1_000
 """Appeals, and complaints, that come by one key a day: whoever opens a page anew may be somebody new each time."""
 

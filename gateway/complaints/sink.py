@@ -40,7 +40,7 @@ def _case(record: Appeal | Complaint) -> dict[str, Any]:
         "user": storable(record.user),
         "address": record.address,
         "text": storable(record.text),
-        "content_id": record.content_id,
+        "content_id": storable(record.content_id),
         "found": msgspec.to_builtins(record.found),
         "received_at": record.at // 1_000,
         "due_at": record.due // 1_000,

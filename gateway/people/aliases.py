@@ -76,8 +76,11 @@ class Entered(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-def judged(row: Row, aliases: dict[str, str], barred: set[str]) -> Entered:
-    """Return what becomes of a *row* beside the *aliases* that there are; of *barred* ids none may become one."""
+def judged(row: Row, aliases: dict[str, str], names: dict[str, str], barred: set[str]) -> Entered:
+    """Return what becomes of a *row* beside the *aliases* that there are; of *barred* ids none may become one.
+
+    *names*: of whom they stand for, by their ids.
+    """
     alias, person = row.alias_id, row.person
     field, reason = "alias", ""
     if alias == person:
@@ -85,9 +88,9 @@ def judged(row: Row, aliases: dict[str, str], barred: set[str]) -> Entered:
     elif aliases.get(alias) == person:
         return Entered(row, Became.UNCHANGED)
     elif alias in aliases:
-        reason = f"is an alias of `{aliases[alias]}` already; remove that first"
+        reason = f"is an alias of `{names[aliases[alias]]}` already; remove that first"
     elif person in aliases:
-        field, reason = "user", f"is an alias itself, of `{aliases[person]}`; name that person"
+        field, reason = "user", f"is an alias itself, of `{names[aliases[person]]}`; name that person"
     elif alias in aliases.values():
         reason = "has aliases of its own; remove them first, and enter them for the person"
     elif alias in barred:
@@ -152,12 +155,12 @@ class Aliases:
     async def _enter(self, rows: Sequence[Row], reason: str, by: str) -> list[Entered]:
         async with self.people.engine.begin() as connection:
             await alone(connection, people_changes)
-            aliases, barred = await _standing_around(connection, rows)
+            aliases, names, barred = await _standing_around(connection, rows)
             found, measures = [], []
             for row in rows:
-                found.append(judged(row, aliases, barred))
+                found.append(judged(row, aliases, names, barred))
                 if found[-1].became is Became.ADDED:
-                    aliases[row.alias_id] = row.person
+                    aliases[row.alias_id], names[row.person] = row.person, kept(row.user)
                     measures.append((row, measure("alias", row.person, reason, by, alias=row.alias_id)))
             if not measures:
                 return found
@@ -198,7 +201,7 @@ class Aliases:
         if own == UNTIL_LIFTED or (until != UNTIL_LIFTED and until <= max(own, now_ms())):
             return
         suspended[row.person] = until
-        why = f"the alias {row.alias_id} is suspended: {reason}"
+        why = f"the alias `{kept(row.alias)}` is suspended: {reason}"
         await self.people.suspend(row.person, until, why[:LONGEST_REASON], by)
 
 
@@ -212,17 +215,21 @@ async def _row(connection: AsyncConnection, alias: str) -> dict[str, Any]:
     return dict(row)
 
 
-async def _standing_around(connection: AsyncConnection, rows: Sequence[Row]) -> tuple[dict[str, str], set[str]]:
-    """Return the aliases that have to do with *rows*, and which of their ids are banned or exempt."""
+async def _standing_around(
+    connection: AsyncConnection, rows: Sequence[Row]
+) -> tuple[dict[str, str], dict[str, str], set[str]]:
+    """Return the aliases that have to do with *rows*, the names of their people, and which ids are banned or exempt."""
     ids = [row.alias_id for row in rows]
     table = people_aliases.c
     named = given(connection, people_aliases, [{"alias": one} for one in {*ids, *(row.person for row in rows)}])
     others = given(connection, people_aliases, [{"person": one} for one in ids])
     near = [table.alias.in_(named), table.person.in_(others)]  # apart: each has its index
-    found = await connection.execute(union(*(select(table.alias, table.person).where(one) for one in near)))
+    columns = (table.alias, table.person, table.person_name)
+    found = (await connection.execute(union(*(select(*columns).where(one) for one in near)))).all()
     now = now_ms() // 1_000
     barred = {person for kind in register.TABLES for person in await register.held(connection, kind, ids, now)}
-    return {row.alias: row.person for row in found}, barred
+    aliases, names = {row.alias: row.person for row in found}, {row.person: row.person_name for row in found}
+    return aliases, names, barred
 
 
 def _values(row: Row, one: Person) -> dict[str, Any]:

@@ -34,13 +34,22 @@ MOST_TENANTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A measure that is on record under *id*, and was applied to *person* or, the state server away, will be."""
+    """A *measure* that is on record, and was applied or, the state server away, will be."""
 
-    id: str
-    person: str
+    measure: Person
     applied: bool
     state: State | None = None
     """The standing that came of it."""
+
+    @property
+    def id(self) -> str:
+        """The id on record."""
+        return self.measure.id
+
+    @property
+    def person(self) -> str:
+        """To whom it was done."""
+        return self.measure.person
 
 
 class People:
@@ -165,10 +174,10 @@ class People:
         change = await self._applied(one)
         if change is None:
             await self.journal.done(one, strike=Strike(one.at, 0, PENDING))
-            return Done(one.id, one.person, applied=False)
+            return Done(one, applied=False)
         before, after = change.before.state, change.after.state
         await self.journal.done(one, strike=Strike(change.at, change.seq, kind, before, after))
-        return Done(one.id, one.person, applied=True, state=after)
+        return Done(one, applied=True, state=after)
 
     async def _applied(self, one: Person) -> Change | None:
         """Change the standing in Redis; None where that cannot be done now: then the rebuild does it.
@@ -217,4 +226,4 @@ class People:
     async def _told(self, one: Person) -> Done:
         await self.journal.done(one)
         await self.publish()
-        return Done(one.id, one.person, applied=True)
+        return Done(one, applied=True)

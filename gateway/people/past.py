@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.audit.marks import APPLIED, CHANGING, PENDING, SUSPEND
 from gateway.audit.search import Place
 from gateway.audit.tables import audit_events, audit_turns
+from gateway.people.measures import Done
 from gateway.people.register import ids_of
 from policies.strikes import BY_HAND, IN_A_DAY, IN_A_ROW, SUSPENDING, UNTIL_LIFTED, State
 
@@ -23,6 +24,8 @@ WHY = {IN_A_ROW: "in_a_row", IN_A_DAY: "in_a_day", BY_HAND: "by_hand"}
 TURNS, EVENTS = 0, 1
 """Where it stands: told by the last bit of `Place.number`."""
 
+NONE = {"by": "", "reason": "", "content_id": None, "alias": None, "measure": None}
+"""What an event says of what it has not."""
 Happened = tuple[Place, dict[str, Any]]
 
 
@@ -99,11 +102,25 @@ def _measure(row: Any, end: Any | None) -> dict[str, Any]:
     return _document(row, row.at, row.action, row.target, told)
 
 
+def done_now(done: Done) -> dict[str, Any]:
+    """Return what is shown of a measure that the index has not heard of yet."""
+    one = done.measure
+    told = {
+        "by": one.by,
+        "reason": one.reason,
+        "why": WHY[BY_HAND] if one.kind == SUSPEND else None,
+        "until": _seconds(one.until),
+        "level": done.state.level if done.state is not None else None,
+        "applied": done.applied,
+        "measure": one.id,
+    }
+    return {"at": one.at // 1_000, "kind": one.kind, "person": one.person, **NONE, **told, "record": None}
+
+
 def _document(row: Any, at: int, kind: str, person: str, told: dict[str, Any]) -> dict[str, Any]:
     """Return what happened as it is shown; times in Unix seconds."""
-    none = {"by": "", "reason": "", "content_id": None, "alias": None, "measure": None}
     where = {"writer": row.writer, "seq": row.seq}
-    return {"at": at // 1_000, "kind": kind, "person": person, **none, **told, "record": where}
+    return {"at": at // 1_000, "kind": kind, "person": person, **NONE, **told, "record": where}
 
 
 def _after(strike: dict[str, Any]) -> State:

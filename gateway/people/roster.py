@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.people import register
 from gateway.people.errors import StandingsAway
 from gateway.people.ledger import Incomplete, Ledger, Stamped
-from gateway.people.past import WHY, Past
+from gateway.people.measures import Done
+from gateway.people.past import WHY, Past, done_now
 from gateway.people.standing import COUNT_SECONDS
 from gateway.people.tables import people, people_aliases
 from keywords.cells import guarded
@@ -94,8 +95,11 @@ class Roster:
             rows = await self._rows(wanted, now, after, limit)
         return await self._told(rows, now)
 
-    async def show(self, person: str) -> dict[str, Any]:
-        """Return what is known of one person, who is no alias: of what happened to them the newest."""
+    async def show(self, person: str, done: Done | None = None) -> dict[str, Any]:
+        """Return what is known of one person, who is no alias: of what happened to them the newest.
+
+        What was *done* just now is the newest also where the index has not heard of it yet.
+        """
         now = int(time.time())
         async with self.engine.connect() as connection:
             found = await connection.execute(select(people).where(people.c.id == person))
@@ -108,6 +112,8 @@ class Roster:
             past = {kind: await _past(connection, kind, person) for kind in register.TABLES}
         [told] = await self._told(rows, now)
         events, _ = await self.past.page(person, MOST_EVENTS)
+        if done is not None and all(event["measure"] != done.id for event in events):
+            events = [done_now(done), *events][:MOST_EVENTS]
         links = {what: f"/admin/people/{person}/{what}" for what in ("history", "events")}
         all_past = {"bans": past["ban"], "exemptions": past["exempt"], "events": events}
         return {**told, "aliases": names, **all_past, "links": links}
@@ -148,7 +154,6 @@ class Roster:
         if not rows:
             return []
         ids = [row["id"] for row in rows]
-        standings = await self._among(ids, now)
         held: dict[str, dict[str, RowMapping]] = {"ban": {}, "exempt": {}}
         aliases: dict[str, str] = {}
         async with self.engine.connect() as connection:
@@ -157,6 +162,7 @@ class Roster:
                 for kind, found in held.items():
                     found.update(await register.held(connection, kind, part, now))
                 aliases.update(await _aliases(connection, part))
+        standings = await self._among(list({aliases.get(one, one) for one in ids}), now)
         return [
             {
                 "id": row["id"],
@@ -165,7 +171,7 @@ class Roster:
                 "alias_of": aliases.get(row["id"]),
                 "first_seen": row["first_seen"],
                 "last_seen": row["last_seen"],
-                "standing": standings[row["id"]] if standings and row["id"] not in aliases else None,
+                "standing": standings[aliases.get(row["id"], row["id"])] if standings else None,
                 "ban": _measure(held["ban"].get(row["id"])),
                 "exemption": _measure(held["exempt"].get(row["id"])),
             }

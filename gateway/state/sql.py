@@ -3,11 +3,10 @@
 import contextlib
 import fcntl
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import alembic.config
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -23,20 +22,21 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    inspect,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.settings import Settings
+from gateway.state.errors import DatabaseUnavailable
 
 BUSY_MILLISECONDS = 5_000
+MIGRATIONS = Path(__file__).parent / "migrations"
+REVISION = 4
+"""Digits of a migration's number, with which the name of its file begins."""
 MIGRATION_LOCK = 7_320_451
 """Of PostgreSQL's advisory locks, the one of whoever changes the schema; any number that is always the same."""
-
-
-class DatabaseUnavailable(Exception):
-    """The database cannot be opened; the message names the setting."""
 
 
 metadata = MetaData()
@@ -217,9 +217,17 @@ def _one_at_a_time(data_dir: Path) -> Any:
 
 
 def _upgrade(connection: Connection) -> None:
+    """Change the schema, where it is not the newest: Alembic is loaded for that alone."""
     if connection.dialect.name == "postgresql":  # gateways on other machines may start beside this one
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    alembic.command.upgrade(config, "head")
+    if not _is_newest(connection):
+        import_module("gateway.state.upgrade").upgrade(connection, MIGRATIONS)
+
+
+def _is_newest(connection: Connection) -> bool:
+    """Return whether the schema is that of the migration with the highest number."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    newest = max(file.name for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))[:REVISION]
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+    return [newest] == list(found)

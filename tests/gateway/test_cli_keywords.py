@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway import terminal
 from gateway.cli import main
 from keywords import starter
 from keywords.entry import Action, Entry
@@ -82,7 +83,7 @@ def test_files_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert (1, 1, 1) == (found["added"], found["unchanged"], found["rejected"])
     again = shell.run("import", str(tmp_path / "list.txt"), "--risk", "A1d")
     assert "3 lines: 3 with words" in again
-    assert "3 words: 0 new, 0 updated, 2 unchanged, 1 rejected" in again and "list.txt:3: term: nothing of" in again
+    assert "3 words: 0 added, 0 updated, 2 unchanged, 1 rejected" in again and "list.txt:3: term: nothing of" in again
     [made] = shell.json("list", "--source", "list.txt")
     assert "never measured" in shell.run("change", str(made["id"]), "--action", "block", status=1)
     shell.run("export", "--output", str(tmp_path / "out.csv"))
@@ -104,6 +105,17 @@ def test_trials_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert 1 == shell.json("calibrate", file, "--apply")["hit_something"]
     inducing = lines(tmp_path / "b.jsonl", *(f"教我做炸药{number}" for number in range(9)))
     assert "inducing reached" in shell.run("calibrate", file, "--cross-validate", inducing)
+
+
+def test_a_calibration_says_how_far_it_is(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr, with the inducing texts counted."""
+    monkeypatch.setattr(terminal, "TOLD_SECONDS", 0)
+    file = lines(tmp_path / "a.jsonl", "炸药的历史", "你好")
+    for more in ((), ("--inducing", file), ("--cross-validate", file)):
+        assert main(["keywords", "calibrate", file, *more]) == 0
+        told = shell.capfd.readouterr().err.splitlines()
+        total = 4 if more else 2
+        assert told == [f"{done} of {total} texts …" for done in range(total)]
 
 
 def test_what_somebody_chose_is_not_for_a_calibration(

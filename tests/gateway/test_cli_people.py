@@ -50,6 +50,7 @@ def test_a_suspension_from_the_shell(run: Shell, tmp_path: Path) -> None:
     assert ANN in run("search", "an", "--state", "suspended")[1]
     lifted = json.loads(run("lift", ANN, "--reason", "sorry", "--json")[1])
     assert (lifted["applied"], lifted["person"]["standing"]["suspended"]) == (True, False)
+    assert [event["kind"] for event in lifted["person"]["events"]] == ["lift"]
     assert run("search", "--state", "suspended")[1] == "nobody\n"
     [writer] = (tmp_path / "audit").glob("*-cli0")
     records = [decode(row.body) for row in read(writer)]
@@ -115,7 +116,9 @@ def test_aliases_from_the_shell(run: Shell, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("default,a1,ann\ndefault,a2,annie\n")
     status, out, _ = run("import-aliases", str(file), "--reason", "r")
-    assert (1, True, True) == (status, "1 added" in out, "line 2: user: " in out)
+    assert (1, True, True) == (status, "1 added" in out, "line 2: user: is an alias itself, of `ann`" in out)
+    run("suspend", "--user", "ann", "--until-lifted", "--reason", "rude")
+    assert f"default/annie  alias of {ANN}  suspended without an end" in run("search", "annie")[1]
     assert run("aliases")[1].count(f"is ann  {ANN}") == 2
     assert "also default/annie" in run("show", "--user", "annie")[1]
     assert run("unalias", person_id("default", "annie"), "--reason", "r")[0] == 0

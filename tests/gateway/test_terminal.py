@@ -20,6 +20,15 @@ def test_times_have_their_zone() -> None:
     assert terminal.moment(1e15).startswith("9999-12-3")
 
 
+def test_what_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every five seconds; nothing where it is done before."""
+    moments = iter([0, 1, 2, 6, 7, 12])
+    progress = terminal.Progress(5, lambda: next(moments))
+    for _ in range(5):
+        progress.step()
+    assert capsys.readouterr().err == "2 of 5 texts …\n4 of 5 texts …\n"
+
+
 async def test_a_file_is_written_in_parts(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """Or goes to the standard output."""
 

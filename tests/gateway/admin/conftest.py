@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 
 from gateway.admin.app import create_app
 from gateway.admin.roles import Role
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices
 from gateway.admin_store import AdminKeys
 from gateway.audit.entries import Admin
 from gateway.audit.errors import AuditUnavailable
 from gateway.key_store import KeyStore, ensure_first_keys
+from gateway.keyword_services import KeywordServices
 from gateway.settings import Settings
 from gateway.state import sql
 

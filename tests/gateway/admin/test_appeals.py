@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.app import create_app
 from gateway.admin.review import Review
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices
 from gateway.admin.staff import add_staff
 from gateway.audit.entries import Admin, decode
 from gateway.audit.heads import writers
@@ -23,6 +23,7 @@ from gateway.audit.segments import read
 from gateway.audit.writer import Writer, open_writer
 from gateway.complaints.labels import Turn
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.keyword_services import KeywordServices
 from gateway.settings import Settings
 from gateway.state import sql
 from gateway.webhooks.outbox import Outbox

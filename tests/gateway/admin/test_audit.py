@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admin.app import create_app
 from gateway.admin.audit_services import AuditServices
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices
 from gateway.audit.entries import Admin, Applied, Found, Person, Strike, decode, encode
 from gateway.audit.follower import Follower
 from gateway.audit.heads import Exporter, Signer
@@ -25,6 +25,7 @@ from gateway.audit.verification import Verification
 from gateway.audit.verify import verify
 from gateway.audit.writer import Writer, open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.keyword_services import KeywordServices
 from gateway.settings import Settings
 from gateway.state import sql
 from tests.gateway.audit.indexing import NOW, Talk, begin, end, kept, refusal

@@ -16,12 +16,14 @@ from sqlalchemy import text
 
 from gateway import idempotency, keys
 from gateway.admin.app import create_app
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices
 from gateway.admin_store import AdminKeys
 from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keys import KeyRing
+from gateway.keyword_services import KeywordServices
 from gateway.settings import Settings
 from gateway.state import board, sql
+from gateway.state.errors import DatabaseUnavailable
 
 ADMIN = "adm-0123456789abcdef"
 
@@ -396,9 +398,7 @@ async def test_another_given_client_key_leaves_the_first(admin: Admin, tmp_path:
 async def test_a_database_that_cannot_be_opened_names_its_setting(tmp_path: Path) -> None:
     """One line says so, without the statement that failed."""
     settings = Settings(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/no/x.sqlite3")
-    with pytest.raises(
-        sql.DatabaseUnavailable, match=r"^database_url: the database cannot be opened: .*unable to open"
-    ):
+    with pytest.raises(DatabaseUnavailable, match=r"^database_url: the database cannot be opened: .*unable to open"):
         await sql.opened(settings).__aenter__()
     for thread in threading.enumerate():  # aiosqlite's has a last word for the loop, which must still be there
         if "_connection_worker_thread" in thread.name:

@@ -10,9 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.admin.app import create_app
-from gateway.admin.services import AdminServices, KeywordServices
+from gateway.admin.services import AdminServices
 from gateway.admin_store import AdminKeys
 from gateway.key_store import KeyStore, ensure_first_keys
+from gateway.keyword_services import KeywordServices
 from gateway.settings import Keywords, Settings
 from gateway.state import sql
 

@@ -11,12 +11,14 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.admin.app import create_app
-from gateway.admin.services import AdminServices, KeywordServices, PeopleServices
+from gateway.admin.services import AdminServices
 from gateway.audit.index import Index
 from gateway.audit.writer import open_writer
 from gateway.key_store import AdminKeys, KeyStore, ensure_first_keys
+from gateway.keyword_services import KeywordServices
 from gateway.people.directory import Directory, person_id
 from gateway.people.ledger import Ledger
+from gateway.people.services import PeopleServices
 from gateway.relay.identity import Person
 from gateway.settings import Settings
 from gateway.state import sql

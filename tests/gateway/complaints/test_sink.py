@@ -33,6 +33,6 @@ async def test_a_record_that_comes_again_changes_nothing(queues: AsyncEngine) ->
 
 async def test_what_a_database_cannot_hold_does_not_stop_it(queues: AsyncEngine) -> None:
     """A zero in a text is one in JSON, and none in PostgreSQL."""
-    await enter(queues, appeal(1, text="a\0b", user="\0"), complaint(2, contact="\0"))
+    await enter(queues, appeal(1, text="a\0b", user="\0", content_id="\0"), complaint(2, contact="\0"))
     [one] = await Cases(queues, "appeals").page(9, None, Filter(), 0)
-    assert (one["text"], one["user"]) == ("a\ufffdb", "\ufffd")
+    assert (one["text"], one["user"], one["content_id"]) == ("a\ufffdb", "\ufffd", "\ufffd")

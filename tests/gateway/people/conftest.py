@@ -10,7 +10,6 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.admin.services import PeopleServices
 from gateway.audit.entries import Accepted, AnyRecord, Applied, Finished, Person, Strike, decode, encode
 from gateway.audit.record import new_id
 from gateway.audit.segments import read
@@ -18,6 +17,7 @@ from gateway.audit.writer import Writer, open_writer
 from gateway.people.directory import Directory
 from gateway.people.ledger import Ledger
 from gateway.people.rebuild import Rebuilder
+from gateway.people.services import PeopleServices
 from gateway.settings import Settings
 from gateway.state import sql
 from policies.strikes import Rule, State

@@ -79,3 +79,15 @@ async def test_pages_join_to_the_whole(world: World) -> None:
     assert found == whole
     shown = await world.services.roster.show(ANN)
     assert shown["events"] == whole
+
+
+async def test_what_was_done_just_now_is_the_newest(world: World) -> None:
+    """Before the index has heard of it, as it is told afterwards, and never twice."""
+    await world.people.look_up("t", "ann")
+    await world.people.suspend(ANN, UNTIL_LIFTED, "rude", "eve")
+    done = await world.people.lift(ANN, "a mistake", "eve")
+    [before] = (await world.services.roster.show(ANN, done))["events"]
+    after = await told(world)
+    assert ["lift", "suspend"] == [one["kind"] for one in after]
+    assert after == (await world.services.roster.show(ANN, done))["events"]
+    assert {**after[0], "record": None} == before

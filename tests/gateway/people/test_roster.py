@@ -82,11 +82,13 @@ async def test_a_page_of_a_person(world: World, roster: Roster) -> None:
 
 
 async def test_an_alias_has_no_standing_of_its_own(world: World, roster: Roster) -> None:
-    """It is found by its name, and is not listed among the suspended."""
+    """It is found by its name, with the person's standing, and is not listed among the suspended."""
     await world.say(person_id("t", "annie"), "a", "b", "c")
     await world.services.aliases.add(Row("t", "annie", "bob"), "r", "eve")
     [alias] = await roster.page(Wanted(q="annie"), 9)
-    assert (alias["alias_of"], alias["standing"]) == (person_id("t", "bob"), None)
+    [bob] = await roster.page(Wanted(q="bob"), 9)
+    assert (alias["alias_of"], alias["standing"]) == (bob["id"], bob["standing"])
+    assert alias["standing"]["suspended"]
     assert await users(roster, state="suspended") == ["ann", "bob"]
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.admin.services import PeopleServices
 from gateway.audit.writer import open_writer
 from gateway.people.aliases import Row
 from gateway.people.directory import person_id
 from gateway.people.ledger import Ledger
+from gateway.people.services import PeopleServices
 from gateway.people.standing import Kept
 from gateway.people.watch import Watch
 from gateway.settings import Settings

@@ -129,6 +129,8 @@ async def test_whether_the_content_is_on_record_is_told(desk: Running, redis: "R
         assert (await appeal(desk, content_id=CONTENT)).json()["content_on_record"] is True
         wrong = await complain(desk, content_id="f" * 24)
         assert (wrong.status_code, wrong.json()["content_on_record"]) == (201, False)
+        mistyped = await complain(desk, content_id="the answer of this morning")
+        assert (mistyped.status_code, mistyped.json()["content_on_record"]) == (201, False)
     assert "content_on_record" not in (await appeal(desk)).json()
 
 
