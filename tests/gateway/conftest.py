@@ -22,7 +22,7 @@ from gateway.settings import Limits, Settings, Timeouts
 from gateway.state import sql
 from gateway.state.redis import connect
 from keywords.library import EMPTY, Library
-from tests import postgres
+from tests import postgres, tls
 from tests.fakes import NAME, FakeEngine
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -66,7 +66,7 @@ class Running:
 
     def client(self, secret: str | None = SECRET) -> httpx.AsyncClient:
         headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, verify=tls.CONTEXT)
 
     def set_stages(self, **changes: Any) -> None:
         """Exchange stages of the turn."""
