@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,9 +17,11 @@ from gateway.state.redis import embedded_binary, embedded_command
 @pytest.fixture
 def untraced() -> Iterator[None]:
     """Keeps coverage's tracer out of what the test measures: it makes code of many short steps twice as slow."""
-    tracer = sys.gettrace()
+    tracer, in_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]  # None is what ends it
     yield
+    threading.settrace(in_threads)  # type: ignore[arg-type]
     sys.settrace(tracer)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from backends.endpoint import Endpoint, ReplicaState
 from gateway import cli, keys, worker
@@ -17,9 +19,10 @@ from gateway.metrics import Metrics
 from gateway.relay.front import Shared
 from gateway.services import Services
 from gateway.settings import Limits, Settings, Timeouts
+from gateway.state import sql
 from gateway.state.redis import connect
 from keywords.library import EMPTY, Library
-from tests import postgres
+from tests import postgres, tls
 from tests.fakes import NAME, FakeEngine
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -63,7 +66,7 @@ class Running:
 
     def client(self, secret: str | None = SECRET) -> httpx.AsyncClient:
         headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, verify=tls.CONTEXT)
 
     def set_stages(self, **changes: Any) -> None:
         """Exchange stages of the turn."""
@@ -110,9 +113,65 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+BRING_UP_TO_DATE = sql._bring_up_to_date
+
+
+async def migrate(settings: Settings) -> None:
+    """Make the tables of a new database."""
+    engine = create_async_engine(sql.database_url(settings))
+    await BRING_UP_TO_DATE(engine, settings.data_dir)
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Has each new SQLite database be a copy of one that was migrated: that takes longer than most of the tests.
+
+    One that is there already is brought up to date as ever, but for that of `refilled`, which is.
+    """
+    template = Settings(data_dir=tmp_path_factory.mktemp("migrated"))
+
+    async def copied(engine: AsyncEngine, data_dir: Path) -> None:
+        file = Path(engine.url.database or "")
+        if engine.url.database == REFILLED:
+            return
+        if engine.dialect.name != "sqlite" or file.exists() or not file.parent.exists():
+            await BRING_UP_TO_DATE(engine, data_dir)
+            return
+        made = template.data_dir / "gateway.sqlite3"
+        if not made.exists():
+            await migrate(template)
+        shutil.copyfile(made, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql, "_bring_up_to_date", copied)
+        yield
+
+
+REFILLED = "refilled"
+
+
+@pytest.fixture(scope="session")
+def refilled(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A database on the server that tests have one after the other: its URL, and what it has at the begin."""
+    url = postgres.create(postgres_server, REFILLED)
+    asyncio.run(migrate(Settings(data_dir=tmp_path_factory.mktemp("refilled"), database_url=url)))
+    return url, postgres.contents(url)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings with an empty database, of each kind in turn."""
+    """Settings with a database as it is at the first start, of each kind in turn."""
+    if request.param == "sqlite":
+        return Settings(data_dir=tmp_path)
+    url, contents = request.getfixturevalue("refilled")
+    postgres.refill(url, contents)
+    return Settings(data_dir=tmp_path, database_url=url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings with a database of its own, for a test that changes tables."""
     if request.param == "sqlite":
         return Settings(data_dir=tmp_path)
     url = postgres.create(request.getfixturevalue("postgres_server"), f"t{secrets.token_hex(8)}")

@@ -94,9 +94,9 @@ async def test_a_rotated_given_key_stays_refused(admins: AdminKeys, caplog: pyte
     assert await admins.assert_first(None) is None
 
 
-async def test_admins_of_older_versions_may_do_everything(database: Settings) -> None:
+async def test_admins_of_older_versions_may_do_everything(new_database: Settings) -> None:
     """There were no roles then."""
-    async with sql.opened(database) as engine:
+    async with sql.opened(new_database) as engine:
         async with engine.begin() as connection:
             await connection.run_sync(migrate, "0006")
             old = text("INSERT INTO admin_keys (id, name, digest, created_at) VALUES ('adm_old', 'first', :digest, 5)")

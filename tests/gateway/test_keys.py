@@ -16,14 +16,22 @@ def test_the_scheme_is_read_with_tolerance(form: str) -> None:
     assert ring().caller(form.format(SECRET).encode(), 0).key_id == "k"
 
 
-@pytest.mark.parametrize("header", [None, b"", b"Bearer", b"Bearer  ", b"Basic abc", b"Bearer a b", SECRET.encode()])
+@pytest.mark.parametrize(
+    "header",
+    [None, b"", b"Bearer", b"Bearer  ", b"Basic abc", b"Bearer a b", SECRET.encode()],
+    ids=["none", "empty", "bare", "blank", "basic", "two", "key alone"],
+)
 def test_without_a_bearer_key_one_is_asked_for(header: bytes | None) -> None:
     """What carries no key is told how to send one."""
     with pytest.raises(MissingKey, match="didn't provide an API key"):
         ring().caller(header, 0)
 
 
-@pytest.mark.parametrize("secret", [SECRET + "x", SECRET[:-1], keys.new_secret(), "\xff\xfe", keys.digest(SECRET)])
+@pytest.mark.parametrize(
+    "secret",
+    [SECRET + "x", SECRET[:-1], keys.new_secret(), "\xff\xfe", keys.digest(SECRET)],
+    ids=["longer", "shorter", "another", "no text", "digest"],
+)
 def test_a_wrong_key_is_refused_without_repeating_it(secret: str) -> None:
     """A wrong key is refused, and the answer does not hold all of it."""
     with pytest.raises(WrongKey) as caught:

@@ -174,6 +174,7 @@ async def largest_lag(work: "asyncio.Task[Any]") -> float:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("untraced")
 async def test_a_large_file_does_not_hold_the_event_loop(tmp_path: Path) -> None:
     """Neither where its words are new nor where they change what is there."""
     rows = "".join(f"毒药{number}号,甲|乙,{{}}\n" for number in range(20_000))

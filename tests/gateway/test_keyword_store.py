@@ -296,9 +296,9 @@ async def test_whose_action_is_a_decision(books: Books) -> None:
     assert {chosen, ids["炸弹"], ids["火药"]} == await books.store.decided()
 
 
-async def test_decisions_of_older_versions_are_known(database: Settings) -> None:
+async def test_decisions_of_older_versions_are_known(new_database: Settings) -> None:
     """From where the entries came, and from the draft's log."""
-    async with sql.opened(database) as engine:
+    async with sql.opened(new_database) as engine:
         store = KeywordStore(engine)
         await store.create(entry("毒药"))
         await store.add_all([entry("药丸", source="mined", action=Action.JUDGE)], Origin.HAND)

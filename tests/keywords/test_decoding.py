@@ -4,8 +4,6 @@ import base64
 import html
 import random
 import re
-import sys
-import time
 import urllib.parse
 from collections.abc import Callable
 
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from keywords.decoding import DEEPEST, decoded, steps
 from keywords.plaintext import BETWEEN, PIECE
 from keywords.windows import STEP, WINDOW
+from tests.timing import cpu_seconds
 
 SAYING = "法轮功是什么"
 B64 = base64.b64encode(SAYING.encode()).decode()
@@ -138,6 +137,7 @@ def test_it_is_read_wherever_it_stands(code: str) -> None:
         assert any(SAYING in plain for _, plain in payloads("，" * before + payload + "，" * 500)), before
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_long_payload_is_read_through_all_its_codes() -> None:
     """Its inner code begins wherever the outer one is cut."""
     text = DECOY * PIECE + SAYING
@@ -183,12 +183,10 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:9]))
 def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
-    began = time.process_time()
-    for _ in decoded(text):
-        pass
-    assert time.process_time() - began < (1.5 if sys.gettrace() is None else 5)  # coverage looks at each line
+    assert cpu_seconds(lambda: [None for _ in decoded(text)], 1.5) < 1.5
 
 
 NESTED = {
@@ -200,6 +198,7 @@ NESTED = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("code", NESTED)
 def test_what_all_depths_say_is_bounded(code: str) -> None:
     """No code within codes says much more than the text has, however it is read at each depth."""

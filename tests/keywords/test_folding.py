@@ -87,6 +87,7 @@ def test_folding_twice_changes_nothing(text: str) -> None:
     assert SQUEEZED.text(SQUEEZED.text(text)) == SQUEEZED.text(text)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_memory_is_bounded() -> None:
     """All of Unicode passes through, and not all of it is remembered."""
     for point in range(0x110000):

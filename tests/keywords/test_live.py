@@ -130,6 +130,7 @@ def test_beginnings_within_a_beginning_are_not_lost(parts: list[str], size: int)
     assert oracle.places(entries, text) == {(one.term.entry.id, one.start, one.end) for one in found}
 
 
+@pytest.mark.usefixtures("untraced")
 def test_calm_characters_do_not_fill_the_memory() -> None:
     """However many different characters a model says, those remembered are bounded."""
     scanner = Scanner(words())

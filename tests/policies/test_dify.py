@@ -362,6 +362,7 @@ FLOODS = [
 ]
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("flood", FLOODS)
 def test_floods_take_no_time(flood: str) -> None:
     """A megabyte of beginnings and ends is looked through within a moment, whatever template it stands in."""

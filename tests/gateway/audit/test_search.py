@@ -61,7 +61,7 @@ async def found(search: Search, **wanted: Any) -> str:
         ({"kept": "answer"}, "e"),
         ({"kept": "words"}, "ecba"),
     ],
-    ids=str,
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else value,
 )
 async def test_filters(search: Search, wanted: dict[str, Any], expected: str) -> None:
     """Each alone, and together; the newest first."""

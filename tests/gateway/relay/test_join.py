@@ -117,6 +117,7 @@ def test_what_comes_after_the_end_is_not_part_of_the_answer() -> None:
     assert "a" == json.loads(join.body())["choices"][0]["message"]["content"]
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_long_answer_costs_what_its_pieces_cost() -> None:
     """Pieces are put together once, at the end."""
     join, piece = Join(), json.dumps(delta({"content": "x" * 100})).encode()

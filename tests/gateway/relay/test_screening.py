@@ -88,6 +88,7 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("phase", range(8))
 @pytest.mark.parametrize("before", [0, 7 * SLICE])
 async def test_a_payload_is_read_wherever_it_begins(phase: int, before: int) -> None:

@@ -75,6 +75,7 @@ def test_comments_are_bounded() -> None:
         assert [b"1"] == splitter.feed(b": ping\n\n") + splitter.feed(b"data: 1\n\n")
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_large_event_costs_what_its_bytes_cost() -> None:
     """An event in many reads is put together once: 64 times the reads took 4000 times as long."""
     splitter, piece = EventSplitter(1 << 30), b"x" * 64

@@ -388,6 +388,7 @@ async def take_many(redis: "Redis", n: int) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("untraced")
 async def test_a_large_version_does_not_hold_the_event_loop(redis: "Redis") -> None:
     """100 000 entries arrive, are built and let go of while the loop answers within 20 ms."""
     for attempt in range(3):  # best of three: a busy machine holds it too
