@@ -158,31 +158,24 @@ class Replica:
             await self.process.stop()
             self._set(ReplicaState.STOPPED)
 
-    async def drain(self, seconds: float | None = None) -> bool:
+    async def drain(self, seconds: float | None = None, *, lingers: bool = True) -> bool:
         """Let no request come any more; return when it has none, or after *seconds* (`drain_seconds`): whether so.
 
         The engine goes on: `stop` ends it, `ensure_ready` takes it back, and whoever still waits here is told False.
         One that is not ready has no requests.
         """
-        await self._close(lingers=True)
+        async with self._changing:
+            if self.state in {ReplicaState.READY, ReplicaState.DRAINING}:
+                self.lingers = lingers
+                self._set(ReplicaState.DRAINING)
+                self.on_change()
         return await self._until_idle(self.drain_seconds if seconds is None else seconds)
 
     async def unload(self) -> None:
         """End the engine as soon as no request is there, to be started by the next one; none is cut, ever."""
-        await self._close(lingers=False)
-        if await self._until_idle(math.inf) and self.state is ReplicaState.DRAINING and not self.lingers:
+        if await self.drain(math.inf, lingers=False) and self.state is ReplicaState.DRAINING and not self.lingers:
             self.rest()
             await self._stop()
-
-    async def _close(self, *, lingers: bool) -> None:
-        """Let nothing new come; see `lingers`."""
-        async with self._changing:
-            if self.state is ReplicaState.READY:
-                self.lingers = lingers
-                self._set(ReplicaState.DRAINING)
-            elif self.state is ReplicaState.DRAINING and lingers and not self.lingers:
-                self.lingers = True
-                self.on_change()
 
     def rest(self) -> None:
         """Be started by the next request, not before."""
