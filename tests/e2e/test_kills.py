@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from gateway.people.directory import person_id
 from gateway.people.ledger import Incomplete, Ledger
-from gateway.people.rebuild import Events
+from gateway.people.recorded import Events
 from gateway.people.replay import replayed
 from gateway.people.rules import Strikes
 from gateway.state.redis import socket_path
