@@ -54,7 +54,8 @@ CONTROL_STOP_SECONDS = SHIM_SECONDS + 10.0
 """For the control process to end its admin API and the shims, beside the grace of the engines."""
 GRACE_SECONDS = 10.0
 """Of the embedded engines; the default of `stop_grace_seconds`."""
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: a child that ends with it will never start; so the whole ends
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: a child that ends with it at its first start will never start; so the whole ends."""
 WAKE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -72,6 +73,8 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.quick_ends = 0
+        self.has_served = False
+        """Whether it has run for `STEADY_SECONDS` once: then the settings were right, and may be again."""
         self.due = 0.0
         self.stop_signal = signal.SIGTERM
 
@@ -91,7 +94,9 @@ class Child:
         if self.process is None or (status := self.process.poll()) is None:
             return None
         self.process = None
-        self.quick_ends = 0 if now - self.started > STEADY_SECONDS else self.quick_ends + 1
+        steady = now - self.started > STEADY_SECONDS
+        self.has_served = self.has_served or steady
+        self.quick_ends = 0 if steady else self.quick_ends + 1
         self.due = now + BACK_OFF_SECONDS[min(self.quick_ends, len(BACK_OFF_SECONDS) - 1)]
         return status
 
@@ -166,7 +171,7 @@ def _watch(children: list[Child], metrics: Path) -> int:
         for child in children:
             pid = child.process.pid if child.process is not None else 0
             status = child.ended(now)
-            if status == EXIT_CONFIG:
+            if status == EXIT_CONFIG and not child.has_served:
                 return EXIT_CONFIG
             if status is not None:
                 mark_process_dead(pid, str(metrics))  # type: ignore[no-untyped-call]

@@ -270,6 +270,28 @@ def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
     assert "curl" not in text
 
 
+WATCHED = """
+import signal, sys
+from pathlib import Path
+from gateway import serve
+serve.STEADY_SECONDS = float(sys.argv[2])
+signal.pthread_sigmask(signal.SIG_BLOCK, serve.WAKE)
+child = serve.Child("child", ("/bin/sh", "-c", sys.argv[1]), {})
+print(serve._watch([child], Path(".")))
+"""
+
+
+@pytest.mark.parametrize(("steady", "status", "runs"), [(0.2, 0, 3), (60.0, 78, 2)])
+def test_wrong_settings_end_what_has_never_served(tmp_path: Path, steady: float, status: int, runs: int) -> None:
+    """A child that has is started again until they are right: the others go on meanwhile."""
+    lives = "sleep 0.5; exit 1", "exit 78", "kill -TERM $PPID; exec sleep 60"
+    cases = " ".join(f"{i + 1}) {life} ;;" for i, life in enumerate(lives))
+    script = f"cd {tmp_path}; echo >> runs; case $(wc -l < runs) in {cases} esac"
+    argv = [sys.executable, "-c", WATCHED, script, str(steady)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (str(status), runs) == (done.stdout.strip(), len((tmp_path / "runs").read_text())), done.stderr
+
+
 def test_the_control_process_gets_the_grace_of_its_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The parent waits for as long as the slowest engine may take to end, and more."""
     waited: list[float] = []
