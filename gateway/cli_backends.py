@@ -202,7 +202,7 @@ def _of(remote: Remote, ids: Iterable[str]) -> list[Any]:
 
 
 def _failed(one: Mapping[str, Any]) -> bool:
-    return bool(one["wanted"] == "running" and one["ready"] < one["replicas"])
+    return bool(one["wanted"] == "running" and one["ready"] + one["asleep"] < one["replicas"])
 
 
 def _print(arguments: argparse.Namespace, found: Any, text: str) -> int:
@@ -212,7 +212,8 @@ def _print(arguments: argparse.Namespace, found: Any, text: str) -> int:
 
 def line(one: Mapping[str, Any]) -> str:
     """Return a deployment in one line."""
-    words = [one["id"], one["model"], one["engine"] or "?", f"{one['state']} ({one['ready']} of {one['replicas']})"]
+    ready = f"{one['ready']} of {one['replicas']}" + (f", {one['asleep']} loaded on demand" if one["asleep"] else "")
+    words = [one["id"], one["model"], one["engine"] or "?", f"{one['state']} ({ready})"]
     words.append({"file": "settings", "rest": "added"}.get(one["origin"], one["origin"]))
     if one["changed"]:
         words.append(f"changed: {', '.join(one['changed'])}")
@@ -226,6 +227,8 @@ def page(one: Mapping[str, Any]) -> str:
     lines = [line(one)]
     for member in one["members"]:
         words = [f"  #{member['n']} {member['state']} since {moment(member['since'])}"]
+        if member["asleep"]:
+            words.append("loaded on demand")
         if member["pid"] is not None:
             words.append(f"pid {member['pid']}")
         if member["port"] is not None:

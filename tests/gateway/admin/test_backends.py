@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from gateway.admin import backends
 from gateway.admin.roles import Role
+from gateway.cli_backends import _failed, page
 from gateway.fleet.deployments import Deployments
 from gateway.fleet.group import id_of
 from gateway.fleet.settings_again import read_again
@@ -115,6 +116,16 @@ async def test_a_deployment_is_added_changed_and_removed(house: House) -> None:
     assert {"id": id_, "removed": True} == await house.ask("DELETE", f"{PATH}/{id_}")
     await eventually(lambda: not house.machine.members(ADDED))
     assert (404, "not_found", "id") == await house.refused("GET", f"{PATH}/{id_}")
+
+
+async def test_one_that_is_loaded_on_demand_is_shown_so(house: House) -> None:
+    """It is stopped, and nothing is wrong with it; the shell calls it no failure."""
+    id_ = (await house.ask("POST", PATH, json=house.spec(ADDED, idle_seconds=60)))["id"]
+    await house.machine.settled()
+    shown = await house.ask("GET", f"{PATH}/{id_}")
+    assert ("stopped", 0, 1, True) == (shown["state"], shown["ready"], shown["asleep"], shown["members"][0]["asleep"])
+    assert "stopped (0 of 1, 1 loaded on demand)" in page(shown)
+    assert not _failed(shown)
 
 
 async def test_one_that_leaves_is_shown_as_leaving(house: House) -> None:
