@@ -8,7 +8,6 @@ Afterwards ``bin/llama-server``, ``bin/llama-cli`` and ``bin/python`` in DIRECTO
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import venv
 from collections.abc import Mapping
@@ -39,8 +38,7 @@ def run(*argv: str | Path, environment: Mapping[str, str] | None = None) -> None
 def unpacked(pip: Path, folder: Path) -> Path:
     """Return the source package's folder."""
     run(pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", folder, SOURCE)
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
+    run("tar", "-xzf", next(folder.glob("*.tar.gz")), "-C", folder)
     return next(path for path in folder.iterdir() if path.is_dir())
 
 
