@@ -14,7 +14,7 @@ smoke: $(VENV)/.runtime
 	$(BIN)/python tests/smoke.py
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

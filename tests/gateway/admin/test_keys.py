@@ -22,6 +22,7 @@ from gateway.key_store import KeyStore, ensure_first_keys
 from gateway.keys import KeyRing
 from gateway.settings import Settings
 from gateway.state import board, sql
+from gateway.tasks import ended
 
 ADMIN = "adm-0123456789abcdef"
 
@@ -302,7 +303,7 @@ async def test_a_change_elsewhere_is_published(admin: Admin, tmp_path: Path, red
         await KeyStore(engine, nobody).disable(first["id"])
     while (found := await published.read(board.KEYS)) is None or found[1]:
         await asyncio.sleep(0.05)
-    keeping.cancel()
+    await ended([keeping])
 
 
 class Away:
