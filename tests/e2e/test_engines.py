@@ -219,7 +219,7 @@ async def test_a_client_that_leaves_frees_its_slot_within_a_second(stack: Stack,
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
             % (CLIENT_KEY.encode(), len(body), body)
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while _busy(engine) == 0:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
