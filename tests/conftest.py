@@ -31,7 +31,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("v")
     socket = directory / "valkey.sock"
     with subprocess.Popen(embedded_command(embedded_binary(), directory, socket)) as server:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not _answers(socket):
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -12,7 +12,7 @@ import httpx
 
 from backends.ports import free_port
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def alive(pid: int) -> bool:

@@ -198,7 +198,7 @@ def publish_word(stack: Stack, word: str) -> None:
         assert client.post("/entries", json={"term": word, "risk": "A1f", "action": "block"}).status_code == 201
         n = client.post("/versions", json={"note": "a word"}).json()["n"]
         assert client.post(f"/versions/{n}/publish", json={"why": "a test"}).status_code == 200
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not all(refused(say(stack, word)) for _ in range(8)):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -79,7 +79,7 @@ def say(stack: Stack, text: str, user: str | None = None) -> str:
         return str(client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"])
 
 
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -41,7 +41,7 @@ def refusals(stack: Stack, text: str) -> int:
     return count
 
 
-def wait_for(stack: Stack, text: str, expected: int, seconds: float = 15) -> None:
+def wait_for(stack: Stack, text: str, expected: int, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while (found := refusals(stack, text)) != expected:
         assert time.monotonic() < deadline, found

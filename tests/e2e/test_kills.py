@@ -151,7 +151,7 @@ def test_kills_lose_nothing(gateway: Stack, part: str) -> None:
     for number in range(KILLS):
         asyncio.run(storm(gateway, number, lambda: killing(gateway, part), seen))
         if not part:
-            gateway.process.wait(10)
+            gateway.process.wait(60)
             again(gateway)
         wait_until_ready(gateway, LONGEST_SECONDS)
         while part and not children(gateway.process.pid, part):  # `pytest-timeout` bounds it

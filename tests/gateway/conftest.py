@@ -225,7 +225,7 @@ async def gateway(settings: Settings, engine: FakeEngine) -> AsyncIterator[Runni
         yield run
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until *condition* holds. Raises TimeoutError after *seconds*."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from gateway import library_age
 from gateway.library_age import told
 from gateway.metrics import LibraryMetrics
+from gateway.tasks import ended
 from tests.gateway.conftest import eventually
 
 
@@ -52,4 +53,4 @@ async def test_the_live_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     looks = versions.looks
     await eventually(lambda: versions.looks > looks + 2)
     assert value() == 1_800_000_003
-    task.cancel()
+    await ended([task])

@@ -11,6 +11,7 @@ from gateway.audit.entries import Strike
 from gateway.audit.record import Turn
 from gateway.keys import NOBODY
 from gateway.metrics import MOST_TOKENS, Metrics
+from gateway.tasks import ended
 from tests.gateway.conftest import Running, eventually
 
 
@@ -100,4 +101,4 @@ async def test_the_flush_goes_on_whatever_comes(gateway: Running, monkeypatch: p
     task = asyncio.create_task(gateway.services.flush_for_ever())
     await eventually(lambda: len(calls) > 2)
     assert calls[0] <= time.monotonic()
-    task.cancel()
+    await ended([task])

@@ -60,7 +60,7 @@ def test_a_program_ties_itself_to_the_parent_it_was_told(tmp_path: Path) -> None
     code = "import sys; from gateway.parent import tie_as_told; tie_as_told(sys.argv[1:]); print('goes on')"
     told = [sys.executable, "-c", code]
     for words, goes_on in (([str(os.getpid())], True), ([], True), (["1"], False)):
-        done = subprocess.run([*told, *words], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([*told, *words], capture_output=True, text=True, timeout=60, check=False)
         assert goes_on == ("goes on" in done.stdout) == (done.returncode == 0)
     child = f"from gateway.parent import tie_as_told; tie_as_told([%r])\n{DEAF}{SAY}import time; time.sleep(60)"
     code = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r} % str(os.getpid())])"
@@ -74,14 +74,14 @@ def test_a_program_ties_itself_to_the_parent_it_was_told(tmp_path: Path) -> None
 def test_a_stop_is_bounded() -> None:
     """Who has said when it will have ended has, with a thread that is waited for, deaf to all else."""
     code = f"{DEAF}{THREAD}from gateway.parent import end_within; end_within(0.3)"
-    done = subprocess.run([sys.executable, "-c", code], timeout=10, check=False)
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
     assert done.returncode == -signal.SIGALRM
 
 
 def test_leaving_waits_for_no_thread() -> None:
     """What was printed is out; what a thread still does is left."""
     code = f"{THREAD}from gateway.parent import leave; print('all said', end=''); leave(3)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (3, "all said") == (done.returncode, done.stdout)
 
 

@@ -66,7 +66,7 @@ async def test_from_an_appeal_to_the_receiver(
     found = (await ledger.look(PERSON)).state
     assert (0, 0, 0) == (found.row, found.until, found.level)
     await follow(engine, tmp_path / "audit", *staff.sinks)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await receiver.arrived.wait()
         while (status := await Board(redis, "appeals").read("apl_1", "acme")) is None or status.status == "open":
             await asyncio.sleep(0.01)

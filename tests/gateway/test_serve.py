@@ -36,7 +36,7 @@ def processes_of(folder: Path) -> dict[int, str]:
 
 
 def wait_until_gone(folder: Path) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while processes_of(folder):
         assert time.monotonic() < deadline, processes_of(folder)
         time.sleep(0.05)
@@ -108,7 +108,7 @@ def test_a_part_that_is_killed_comes_back(small: Stack, part: str) -> None:
     """Each process is started again; the key still works and models are ready again."""
     before = pid_of(small, part)
     os.kill(before, signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         running = [pid for pid, command in processes_of(small.folder).items() if part in command and pid != before]
         if len(running) >= (2 if part == "gateway.worker" else 1):
@@ -116,7 +116,7 @@ def test_a_part_that_is_killed_comes_back(small: Stack, part: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     wait_until_ready(small, 30)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while ask(small) != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -220,7 +220,7 @@ def test_a_redis_that_does_not_answer_is_waited_for(tmp_path: Path, valkey: Path
 
 
 def wait_for_words(log: Path, words: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while words not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
@@ -233,7 +233,7 @@ def test_a_redis_that_refuses_us_ends_the_start(tmp_path: Path) -> None:
     argv = [*embedded_command(embedded_binary(), directory, directory / "s"), "--requirepass", "right"]
     with subprocess.Popen(argv) as server:
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not (directory / "s").exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
@@ -330,7 +330,7 @@ def test_first_keys_are_printed_once(tmp_path: Path) -> None:
     settings = tiny(folder)
     for first in (True, False):
         stack = start(folder, settings, GATEWAY_CLIENT_KEY="", GATEWAY_ADMIN_KEY="")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "Admin API" not in stack.log():
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -24,6 +24,7 @@ from gateway.keyword_services import KeywordServices
 from gateway.settings import Settings
 from gateway.state import board, sql
 from gateway.state.errors import DatabaseUnavailable
+from gateway.tasks import ended
 
 ADMIN = "adm-0123456789abcdef"
 
@@ -304,7 +305,7 @@ async def test_a_change_elsewhere_is_published(admin: Admin, tmp_path: Path, red
         await KeyStore(engine, nobody).disable(first["id"])
     while (found := await published.read(board.KEYS)) is None or found[1]:
         await asyncio.sleep(0.05)
-    keeping.cancel()
+    await ended([keeping])
 
 
 class Away:

@@ -153,7 +153,7 @@ async def test_a_failing_database_is_told_once_and_caught_up_with(
     assert metrics.get_sample_value("gateway_audit_index_behind_records") == 1
     write(writer, finished("a"))
     sink.away = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(sink.heard) < 3 or metrics.get_sample_value("gateway_audit_index_lag_seconds"):
             await asyncio.sleep(0.01)
     running.cancel()

@@ -161,7 +161,7 @@ async def test_what_fails_is_told(world: World, tmp_path: Path) -> None:
     world.writer.sync()
     exporter = Exporter(world.root, world.signer, tmp_path / "file" / "copy", tell=told.append)
     task = asyncio.create_task(exporter.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while 1 not in told:
             await asyncio.sleep(0.05)
         (tmp_path / "file").unlink()

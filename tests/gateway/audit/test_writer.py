@@ -41,7 +41,7 @@ def bodies(writer: Writer | Path) -> list[bytes]:
     return [row.body for row in read(directory)]
 
 
-def until(told: Callable[[], object], seconds: float = 10) -> None:
+def until(told: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not told():
         assert time.monotonic() < deadline

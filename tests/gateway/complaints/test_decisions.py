@@ -91,7 +91,7 @@ async def test_two_admins_at_once(desk: Desk) -> None:
     await enter(desk.engine, appeal(1))
     desk.gate.clear()
     granting = asyncio.create_task(desk.decisions.uphold("apl_1", "误判", "ann"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (await Cases(desk.engine, "appeals").row("apl_1"))["claimed_until"]:
             await asyncio.sleep(0.01)
     for other in (desk.decisions.uphold("apl_1", "x", "bob"), desk.decisions.reject("apl_1", "x", "bob")):

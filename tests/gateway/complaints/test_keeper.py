@@ -102,7 +102,7 @@ async def test_it_goes_on_whatever_happens(
     monkeypatch.setattr(keeper, "step", failing)
     await enter(queues, appeal(1))
     task = asyncio.create_task(keeper.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not stepped.is_set():
             keeper.poke()
             await asyncio.sleep(0.01)

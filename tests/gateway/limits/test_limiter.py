@@ -13,6 +13,7 @@ import openai
 import pytest
 from redis.asyncio import Redis
 
+from gateway import tasks
 from gateway.audit.record import Outcome, Turn, Unrecorded
 from gateway.limits.rules import Bounds
 from gateway.people.standing import Standing
@@ -138,13 +139,12 @@ async def test_a_stream_that_runs_keeps_its_place(settings: Settings, engine: Fa
     async with limited(settings, engine, valkey, person=Bounds(parallel_streams=1)) as gateway:
         meter = gateway.services.limiter.meter
         meter.span = meter.span._replace(place=150)
-        keeping = asyncio.create_task(gateway.services.limiter.run())
-        first = asyncio.create_task(post(gateway, asked(stream=True)))
-        await eventually(lambda: len(engine.received) == 1)
-        await asyncio.sleep(0.3)
-        assert 429 == (await post(gateway, asked(stream=True))).status_code
-        assert 200 == (await first).status_code
-        keeping.cancel()
+        async with tasks.running(asyncio.create_task(gateway.services.limiter.run())):
+            first = asyncio.create_task(post(gateway, asked(stream=True)))
+            await eventually(lambda: len(engine.received) == 1)
+            await asyncio.sleep(0.3)
+            assert 429 == (await post(gateway, asked(stream=True))).status_code
+            assert 200 == (await first).status_code
 
 
 @pytest.mark.parametrize("stream", [False, True])

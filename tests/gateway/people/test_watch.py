@@ -33,9 +33,9 @@ async def watch(ledger: Ledger) -> AsyncIterator[Watch]:
 async def test_a_change_is_heard_at_once(watch: Watch, ledger: Ledger) -> None:
     """What one worker counts the others know, and forget again."""
     await ledger.count("p", "a", violation=True)
-    await eventually(lambda: watch.known.get("p") is not None, 0.5)
+    await eventually(lambda: watch.known.get("p") is not None)
     await ledger.lift("p")
-    await eventually(lambda: "p" not in watch.known, 0.5)
+    await eventually(lambda: "p" not in watch.known)
 
 
 async def test_what_was_before_is_read(ledger: Ledger) -> None:
