@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from keywords.plaintext import BETWEEN, among, said
+from keywords.possessive import compiled
 from keywords.windows import STEP, WINDOW, Step, runs
 
 LONGEST_GLUED = 100_000
@@ -22,11 +23,11 @@ AT_ONCE = 10_000
 _STRIDE = WINDOW - OVERLAP
 _LINE = 60
 """Signs of a line that is not scattered, and goes on in the next."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})[ \t\r\n,;|]{1,3}[A-Za-z0-9+/_-]{4,}+)*+")
+_BASE64 = compiled(r"[A-Za-z0-9+/_-]{8,}+(?:(?<=[A-Za-z0-9+/_-]{60})[ \t\r\n,;|]{1,3}[A-Za-z0-9+/_-]{4,}+)*+")
 """Lines of at least 60 go on in the next, as in mails. Nothing behind the first run may fail, or it is tried anew."""
-_HEX = re.compile(r"[0-9A-Fa-f]{2}(?:[ ,:;\r\n-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+[0-9A-Fa-f]?")
+_HEX = compiled(r"[0-9A-Fa-f]{2}(?:[ ,:;\r\n-]{0,2}(?:0[xX]|\\[xX])?[0-9A-Fa-f]{2}){3,}+[0-9A-Fa-f]?")
 _HEX_SIGNS = b" ,:;\r\n-\\xX"
-_BINARY = re.compile(r"(?:[01]{8}[ ,\r\n]{0,2}){3,}+")
+_BINARY = compiled(r"(?:[01]{8}[ ,\r\n]{0,2}){3,}+")
 _BASE32 = re.compile(
     r"(?<![A-Za-z0-9+/])(?:[A-Z2-7]{2,}+(?![a-z+/])(?:[ \t\r\n-]{1,2}[A-Z2-7]++(?![a-z+/]))*|[a-z2-7]{10,}+(?![A-Z+/]))"
 )

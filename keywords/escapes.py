@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Generator, Iterator
 
 from keywords.plaintext import BETWEEN, said
+from keywords.possessive import compiled
 from keywords.windows import STEP, Step, runs
 
 AROUND = 40
@@ -17,7 +18,7 @@ AROUND = 40
 _SIGNS = ("%", "&", "\\", "U+", "u+", "=E", "<", "xn--")
 _UNSEEN = "\ufe00-\ufe0f\U000e0020-\U000e007e\U000e0100-\U000e01ef"
 _HAS_UNSEEN = re.compile("[\ufe00-\ufe0f\U000e0020-\U000e01ef]")
-_ESCAPED = re.compile(
+_ESCAPED = compiled(
     rf"(?=[%&<\\=Uux{_UNSEEN}])(?:"
     r"(?P<url>(?:%[0-9A-Fa-f]{2})++)"
     r"|(?P<entities>&(?:#[xX]0*+[0-9A-Fa-f]{1,6}|#0*+[0-9]{1,7}|[A-Za-z][A-Za-z0-9]{1,31});?)"
@@ -31,7 +32,7 @@ _ESCAPED = re.compile(
     r"|(?P<selectors>[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}+))"
 )
 _NUMBER = r"(?<![0-9.])[0-9]{2,7}(?![0-9.])"
-_NUMBERS = re.compile(rf"{_NUMBER}(?:\W{{1,3}}{_NUMBER})++")
+_NUMBERS = compiled(rf"{_NUMBER}(?:\W{{1,3}}{_NUMBER})++")
 _HAS_NUMBERS = re.compile(r"[0-9]{2}\W{1,3}[0-9]{2}")
 _OCTAL = re.compile(r"[0-3][0-7]{2}(?:\W{1,3}[0-3][0-7]{2})+")
 _DIGITS = re.compile("[0-9]+")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from keywords.components import joins
 from keywords.decoding import decoded, turned
+from keywords.possessive import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ _INNER = f"{_PLAIN}0-9０-９@＠$＄€{_FOREIGN}{_LOOKALIKE}"
 _DISGUISED = re.compile(
     f"[{_PLAIN}][{_FIGURES}@＠$＄€!|{_FOREIGN}]|[{_FIGURES}@＠$＄€{_FOREIGN}][{_PLAIN}]|[{_LOOKALIKE}]"
 )
-_LOOKED_AT = re.compile(rf"[{_INNER}]++(?:[!|][{_INNER}]++)*+")
+_LOOKED_AT = compiled(rf"[{_INNER}]++(?:[!|][{_INNER}]++)*+")
 _HAS_PLAIN = re.compile(f"[{_PLAIN}]")
 _HAS_FOREIGN = re.compile(f"[{_FOREIGN}]")
 _DIGIT = re.compile("[0-9０-９]")

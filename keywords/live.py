@@ -13,6 +13,9 @@ from keywords.entry import Action
 from keywords.folding import SPACED, SQUEEZED, Fold, is_word
 from keywords.words import OPENINGS, PLAIN, SINGLE, Table, Words, is_plain, is_single, is_wordless
 
+MOST_HELD = 2_000
+"""Characters, nearly all signs, over which a term is not looked for any more: what is begun is held no longer."""
+
 
 class Found(NamedTuple):
     """A term in the text: characters from *start* to before *end*, counted from the text's beginning."""
@@ -200,6 +203,15 @@ class Scanner:
         self.passed, self.held = raw[: live - base], raw[live - base :]
         if words.reach:
             self._forget(self.passed)
+        return self._given_up(found) if len(self.held) > MOST_HELD and not self.ended else found
+
+    def _given_up(self, found: list[Found]) -> list[Found]:
+        """Let go what is held as at the text's end, after *found*."""
+        passed = self.passed
+        found = [*found, *self.finish()]
+        if self.words.reach:
+            self._forget(self.passed)
+        self.passed = passed + self.passed
         return found
 
     def _glides(self, text: str) -> bool:

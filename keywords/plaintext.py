@@ -4,6 +4,7 @@ import codecs
 import re
 from collections.abc import Generator
 
+from keywords.possessive import compiled
 from keywords.windows import STEP, Step
 
 BETWEEN = "。ᚠ。"
@@ -15,15 +16,15 @@ _RESTS = 16
 """Pieces that are read before others get their turn, some hundred microseconds."""
 _TORN = re.compile(rb"\A[\x80-\xbf]{1,3}")
 """The end of a character in UTF-8."""
-_COMMON = re.compile(
+_COMMON = compiled(
     rb"(?:[A-Za-z0-9 .,:?!\r\n]*+(?:[\xa1\xa3][\xa1-\xfe])*+[\xb0-\xd7][\xa1-\xfe]){2}"
     rb"(?:[\xb0-\xd7\xa1\xa3][\xa1-\xfe]|[\x20-\x7e\r\n\t])*+.?",
     re.DOTALL,
 )
 """Frequent ideographs in GB18030, at least two, with punctuation and ASCII."""
 _WIDE = {
-    "utf-16-be": re.compile(rb"(?:[\x4e-\x9f].|\x00[\x20-\x7e\r\n\t]|[\x20\x30].|\xff[\x00-\xef]){2,}+.?", re.DOTALL),
-    "utf-16-le": re.compile(rb"(?:.[\x4e-\x9f]|[\x20-\x7e\r\n\t]\x00|.[\x20\x30]|[\x00-\xef]\xff){2,}+.?", re.DOTALL),
+    "utf-16-be": compiled(rb"(?:[\x4e-\x9f].|\x00[\x20-\x7e\r\n\t]|[\x20\x30].|\xff[\x00-\xef]){2,}+.?", re.DOTALL),
+    "utf-16-le": compiled(rb"(?:.[\x4e-\x9f]|[\x20-\x7e\r\n\t]\x00|.[\x20\x30]|[\x00-\xef]\xff){2,}+.?", re.DOTALL),
 }
 """Ideographs and ASCII in UTF-16, with the punctuation of both."""
 _SHORT_WIDE = 24
@@ -32,8 +33,8 @@ _AMONG = (
     rb"(?:[\xe3-\xe9\xef][\x80-\xbf]{2}[\x20-\x7e\r\n]{0,8}){%d,}+"
     rb"|[\x20-\x7e\r\n\t]{%d,}+|[A-Za-z](?:[A-Za-z]|[ ,.'-](?=[A-Za-z])){%d,}+|(?:[\x20-\x7e]\x00){6,}+"
 )
-_AMONG_FEW = re.compile(_AMONG % (2, 12, 7))
-_AMONG_MANY = re.compile(_AMONG % (3, 16, 9))
+_AMONG_FEW = compiled(_AMONG % (2, 12, 7))
+_AMONG_MANY = compiled(_AMONG % (3, 16, 9))
 """Ideographs in UTF-8, a line of ASCII, some Latin words, or those in UTF-16: rare in random bytes, the shorter ones
 where the bytes are few."""
 _SHORTEST = 6

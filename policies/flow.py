@@ -93,6 +93,8 @@ class _Channel:
         count = bisect_left(held, live, key=lambda one: one.place)
         if self.own is not None:
             count = min(count, bisect_left(held, max(self.own.live, self.free), key=lambda one: one.own))
+        if not count:
+            return ""
         at = {one.place: i for i, one in enumerate(held)} if masks else {}
         parts = [[at[place] for place in mask.places if place in at] for mask in masks]
         for part in reversed(parts):
@@ -140,11 +142,11 @@ class Flow:
             return NOTHING_HELD
         if now is None:
             now = self._turn_to(name)
+        if len(delta) > LONG:
+            return _joined(self._feed_long(name, delta))
         if self._is_plain and name == now.name and "\\" not in delta and "&" not in delta and "<" not in delta:
             return self._feed_plain(now, delta)
-        if len(delta) <= LONG:
-            return self._feed_any(name, delta)
-        return _joined(self._feed_long(name, delta))
+        return self._feed_any(name, delta)
 
     def finish(self) -> Step:
         """End the text; what was still held of it is `late`."""
@@ -169,6 +171,7 @@ class Flow:
             mark = _MARK.search(delta, at) if marked else None
             end = mark.start() if mark else len(delta)
             if self._is_plain and self._now is not None and name == self._now.name and at < end:
+                end = min(end, at + LONG) if self.scanner.held else end
                 yield self._feed_plain(self._now, delta[at:end])
             else:
                 end = at + LONG
@@ -290,7 +293,7 @@ class Flow:
                 release = text
             elif text:
                 late.append((channel.name, text))
-        if self._masks:
+        if self._masks and (release or late):
             held = {one.place for channel in self._channels.values() for one in channel.held}
             self._masks = [mask for mask in self._masks if not held.isdisjoint(mask.places)]
         self._settle()
@@ -299,8 +302,8 @@ class Flow:
     def _settle(self) -> None:
         """Leave what is held to the scanner, where that knows all of it."""
         now = self._now
-        if now is None or self._masks or now.reader.begun:
-            return
+        if now is None or self._masks or any(channel.reader.begun for channel in self._channels.values()):
+            return  # what has begun elsewhere will stand behind this in the whole text, and not in its channel
         if now.own is not None:
             if now.held or not now.own.is_as(self.scanner):
                 return

@@ -13,8 +13,8 @@ from typing import Protocol
 from keywords.live import stands
 from keywords.words import Words
 from policies import json_text
-from policies.json_text import HALF_PAIR, TAG, Character, JsonText
-from policies.tags import NO_WORDS, Tags
+from policies.json_text import HALF_PAIR, Character, JsonText
+from policies.tags import NO_WORDS, Tags, masked_prose
 
 MARKS = frozenset("\\&<")
 """An escape or a tag begins with one of these."""
@@ -38,6 +38,8 @@ _DIGITS = 8
 """Digits after which a number, hexadecimal or decimal, is none of a character, whatever comes behind them."""
 _MANY = 32
 """Signs of a number that grows from which on they are put together."""
+_MOST = 2_000
+"""Signs of an entity, nearly all zeros, from which on it is read as it stands: what is begun is held no longer."""
 
 
 class Reader(Protocol):
@@ -106,7 +108,11 @@ class Prose:
             yield from characters[at:first]
             at = end
             if match.lastgroup == "begun":
-                self._begun = characters[first:] if end - first < _MANY else _shortened(characters[first:])
+                begun = characters[first:] if end - first < _MANY else _shortened(characters[first:])
+                if sum(len(one.spelled) for one in begun) <= _MOST:
+                    self._begun = begun
+                else:
+                    yield from begun
             elif name := match["name"]:
                 says, length = self._named(name)
                 at = first + length
@@ -125,14 +131,7 @@ class Prose:
         return html5[old[0]], 1 + old.end()
 
     def masked(self, characters: Sequence[Character], sign: str) -> list[str]:
-        found = []
-        for character in characters:
-            if character.says == TAG:
-                found.append(character.spelled)
-            else:
-                found.append(sign)
-                sign = sign if len(sign) == 1 else ""
-        return found
+        return masked_prose(characters, sign)
 
     def passed(self, text: str) -> None:
         """Nothing: no place in prose is another's."""

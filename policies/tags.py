@@ -3,10 +3,12 @@
 A page shows 炸<b>弹</b> as one word, and a client that strips ``<think>`` makes one of what stood before and behind it.
 """
 
-import re
+from collections.abc import Sequence
 
-from keywords.live import stands
+from keywords.live import Scanner
+from keywords.possessive import compiled
 from keywords.words import Words
+from policies import json_text
 from policies.json_text import HALF_PAIR, TAG, Character
 
 LIMIT = 200
@@ -18,10 +20,10 @@ _BETWEEN = "(?:[\\s/]++|(?<=[\"']))"
 _VALUE = rf"""(?:"[^"{_STOP}]*+"|'[^'{_STOP}]*+'|[^\s"'<>=`{_STOP}]++)"""
 _ATTRIBUTES = rf"(?:{_BETWEEN}[A-Za-z@:_-][A-Za-z0-9:_-]*+(?:\s*+=\s*+{_VALUE})?+)*+"
 """Written as people write them: a browser takes more, as it takes ``a<b 则 …`` for a tag."""
-_TAG = re.compile(
+_TAG = compiled(
     rf"</?+{_NAME}{_ATTRIBUTES}[\s/]*+>|<!--[^{_STOP}]*?-->|<[!?][A-Za-z\[][^<>{_STOP}]*+>",
 )
-_BEGUN = re.compile(
+_BEGUN = compiled(
     rf"""<(?:/?+(?:{_NAME}{_ATTRIBUTES}(?:\s*+=\s*+(?:"[^"{_STOP}]*+|'[^'{_STOP}]*+)?+|[\s/]*+))?+"""
     rf"|!(?:-(?:-(?:(?!-->)[^{_STOP}])*+)?+)?+|[!?](?:[A-Za-z\[][^<>{_STOP}]*+)?+)"
 )
@@ -32,7 +34,8 @@ NO_WORDS = Words(())
 class Tags:
     """Reads a growing text by its characters, those of a tag as one.
 
-    A tag in which one of *words* stands is read as it stands. *in_json*: the text stands in strings of JSON.
+    A tag in which one of *words* stands that blocks, or with the begin of one at its end, is read as it stands; what
+    is to be masked in it is. *in_json*: the text stands in strings of JSON.
     """
 
     __slots__ = ("_in_json", "_words", "begun")
@@ -67,6 +70,27 @@ class Tags:
         return character.says if character.spelled[:1] != "&" or character.says == "&" else HALF_PAIR
 
     def _one(self, characters: list[Character]) -> list[Character]:
-        if stands(self._words, "".join(one.says for one in characters)):
+        scanner = Scanner(self._words)
+        found = scanner.feed("".join(one.says for one in characters))
+        begun = scanner.held
+        found = [*found, *scanner.finish()]
+        if begun or scanner.ended:
             return characters
-        return [Character(TAG, "".join(one.spelled for one in characters), characters[0].inside)]
+        spelled = [one.spelled for one in characters]
+        masked = json_text.masked if self._in_json else masked_prose
+        for one in found:
+            place = slice(one.start, one.end)
+            spelled[place] = masked(characters[place], one.term.entry.mask)
+        return [Character(TAG, "".join(spelled), characters[0].inside)]
+
+
+def masked_prose(characters: Sequence[Character], sign: str) -> list[str]:
+    """Return the spellings of a term with its mask *sign* on: of one character it stands for each; tags stay."""
+    found = []
+    for character in characters:
+        if character.says == TAG:
+            found.append(character.spelled)
+        else:
+            found.append(sign)
+            sign = sign if len(sign) == 1 else ""
+    return found

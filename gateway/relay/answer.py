@@ -1,5 +1,6 @@
 """From an engine's answer to the client's: the reading, waiting and writing around `stream` and `whole`."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -82,7 +83,8 @@ class Answer:
         answer = WholeAnswer(self.request, body, self._label())
         usage = answer.chunk.usage
         if self.request.route.generates:
-            answer.guard(self._guard())
+            for _ in answer.guarded(self._guard()):
+                await asyncio.sleep(0)
             _tell_left_out(self.turn.model, answer.left_out)
             if answer.cut is not None:
                 self.turn.verdict, self.turn.outcome = answer.cut, Outcome.CUT

@@ -208,25 +208,33 @@ def _check_numbers(values: Iterable[Any]) -> None:
 
 
 def put(choice: dict[str, Any], channel: str, text: str) -> None:
-    """Set the text of *channel* in the decoded *choice*; what does not exist there yet is made."""
+    """Set the text of *channel* in the decoded *choice*; what does not exist there yet, or is null, is made."""
     if channel == "text":
         choice["text"] = text
         return
-    message = choice.setdefault("message" if "message" in choice else "delta", {})
+    message = _made(choice, "message" if choice.get("message") is not None else "delta", dict)
     head, *rest = channel.split(".")
     if head == "tool_calls":
-        call = _call_of(message.setdefault("tool_calls", []), int(rest[0]))
+        call = _call_of(_made(message, "tool_calls", list), int(rest[0]))
         kind, field = ("function", *rest[1:])[-2:]
-        call.setdefault(kind, {})[field] = text
+        _made(call, kind, dict)[field] = text
     elif head == "function_call":
-        message.setdefault("function_call", {})[rest[0]] = text
+        _made(message, "function_call", dict)[rest[0]] = text
     else:
         message[head] = text
 
 
+def _made(parent: dict[str, Any], name: str, make: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Return what *parent* has under *name*; where it has nothing, or null, that is made."""
+    if parent.get(name) is None:
+        parent[name] = make()
+    return parent[name]
+
+
 def _call_of(calls: list[dict[str, Any]], number: int) -> dict[str, Any]:
     for position, call in enumerate(calls):
-        if call.get("index", position) == number:
+        index = call.get("index")
+        if (position if index is None else index) == number:
             return call
     calls.append({"index": number})
     return calls[-1]

@@ -1,5 +1,6 @@
 """A whole answer of an engine, as the client gets it. Sans-I/O."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +17,9 @@ from policies import refusals
 from policies.flow import Step
 from policies.stream_guard import StreamGuard
 from policies.verdict import Verdict
+
+PIECE = 2_000
+"""Characters between two pauses: some 20 ms at worst."""
 
 
 class WholeAnswer:
@@ -56,8 +60,11 @@ class WholeAnswer:
             for position, choice in enumerate(self.choices)
         ]
 
-    def guard(self, guard: StreamGuard) -> None:
-        """Put each text through *guard*; what changes is written by `encode`. Raises `EngineBroken`."""
+    def guarded(self, guard: StreamGuard) -> Iterator[None]:
+        """Put each text through *guard*; what changes is written by `encode`. Raises `EngineBroken`.
+
+        Pauses now and then: a long text in markup takes longer than others should wait.
+        """
         if self.chunk.error is not None:
             raise engine_problem(500, self.body)
         if not self.choices:
@@ -68,7 +75,7 @@ class WholeAnswer:
                 raise EngineBroken(f"The engine's answer has a choice {choice.index}, of {self.request.choices}.")
             if (self.request.route is CHAT and choice.message is None) or choice.delta is not None:
                 raise EngineBroken("The engine's answer has a choice without a message, or with a piece of one.")
-            self._guard_choice(position, choice, guard)
+            yield from self._guard_choice(position, choice, guard)
 
     def _keep(self, fields: Fields) -> None:
         kept = fields.kept(self.body)
@@ -76,16 +83,19 @@ class WholeAnswer:
             self.body, self.chunk = kept, chunks.decode(kept)
             self.left_out = fields.left_out
 
-    def _guard_choice(self, position: int, choice: Choice, guard: StreamGuard) -> None:
+    def _guard_choice(self, position: int, choice: Choice, guard: StreamGuard) -> Iterator[None]:
         leaves: dict[str, str] = {}
         texts = list(chunks.texts(choice))
         called = any("." in channel for channel, _ in texts)
         if self.label and texts and not called and choice.finish_reason in LABELLED:
             texts.append(("content" if self.request.route is CHAT else "text", self.label))
-        for channel, text in texts:
-            step = guard.feed(choice.index, channel, text)
+        pieces = ((channel, text[at : at + PIECE]) for channel, text in texts for at in range(0, len(text), PIECE))
+        for channel, piece in pieces:
+            step = guard.feed(choice.index, channel, piece)
             if _add(step, channel, leaves):
                 break
+            if len(piece) == PIECE:
+                yield
         else:
             step = guard.finish(choice.index)
             _add(step, "", leaves)

@@ -18,7 +18,7 @@ ASK = wire.read(CHAT, b'{"model": "asked", "messages": [{"role": "user", "conten
 
 def relay(document: Any, guard: Any = None, request: Any = ASK) -> dict[str, Any]:
     answer = WholeAnswer(request, json.dumps(document, ensure_ascii=False).encode())
-    answer.guard(guard or Through())
+    list(answer.guarded(guard or Through()))
     found: dict[str, Any] = json.loads(answer.encode(Usage(3, 4)))
     assert [choice.get("finish_reason") or "" for choice in found["choices"]] == answer.finishes
     return found
@@ -89,7 +89,7 @@ def test_what_is_no_answer_is_an_engine_error(raw: bytes) -> None:
 def test_a_label_is_the_last_words() -> None:
     """Behind the text of a chat and of a completion, not behind a tool call."""
     answer = WholeAnswer(ASK, json.dumps(whole_chat("你好")).encode(), label="（AI生成）")
-    answer.guard(Through())
+    list(answer.guarded(Through()))
     [choice] = json.loads(answer.encode(None))["choices"]
     assert ("你好（AI生成）", "stop") == (choice["message"]["content"], choice["finish_reason"])
 
@@ -122,6 +122,6 @@ def test_unread_numbers_that_no_float_holds() -> None:
     """Where the answer has to be written anew they are the engine's fault; else it passes as it came."""
     raw = json.dumps(whole_chat("a")).encode().replace(b'"created": 1', b'"created": 1e999')
     answer = WholeAnswer(ASK, raw, label="x")
-    answer.guard(Through())
+    list(answer.guarded(Through()))
     with pytest.raises(EngineBroken):
         answer.encode(None)
