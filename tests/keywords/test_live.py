@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keywords.context import Term
 from keywords.entry import Action, Boundary, Entry, Match
-from keywords.live import Scanner, stands
+from keywords.live import MOST_HELD, Scanner, stands
 from keywords.words import MOST_REMEMBERED, Words
 from tests.keywords import oracle
 
@@ -131,6 +131,18 @@ def test_beginnings_within_a_beginning_are_not_lost(parts: list[str], size: int)
 
 
 @pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize("size", [1, 64, 5_000])
+def test_what_is_begun_is_held_only_so_long(size: int) -> None:
+    """Signs between the characters of a term are skipped, but no endless row of them."""
+    scanner = Scanner(words())
+    text, passed, most = "法" + "*" * 4 * MOST_HELD + "。", "", 0
+    for at in range(0, len(text), size):
+        assert not scanner.feed(text[at : at + size])
+        passed += scanner.passed
+        most = max(most, len(scanner.held))
+    assert (text, True) == (passed, most <= MOST_HELD)
+
+
 def test_calm_characters_do_not_fill_the_memory() -> None:
     """However many different characters a model says, those remembered are bounded."""
     scanner = Scanner(words())

@@ -41,6 +41,9 @@ def test_no_word_hides_in_turns(deltas: Deltas) -> None:
         ([(THOUGHTS, "好&bomb"), (ANSWER, "er")], {THOUGHTS: "好&"}),
         ([(THOUGHTS, "紫色大&#3593"), (ANSWER, "好"), (THOUGHTS, "7;")], {THOUGHTS: "紫色大&#3593", ANSWER: "好"}),
         ([(ANSWER, "紫色大&#3593"), (REFUSAL, "不"), (ANSWER, "7;")], {REFUSAL: "不"}),
+        ([(REFUSAL, "x&#359"), (ANSWER, "好。"), (ANSWER, "好 bomb")], {REFUSAL: "x&#359", ANSWER: "好。好 "}),
+        ([(ANSWER, "x &eacute"), (THOUGHTS, "好。"), (THOUGHTS, "a bomb")], {ANSWER: "x &eacute", THOUGHTS: "好。a "}),
+        ([(ANSWER, "a <!--"), (REFUSAL, "。"), (REFUSAL, "紫色大&#35937")], {ANSWER: "a <!--", REFUSAL: "。"}),
     ],
 )
 def test_nothing_of_a_word_leaves_in_turns(deltas: Deltas, left: dict[str, str]) -> None:

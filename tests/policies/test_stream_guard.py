@@ -163,6 +163,20 @@ def test_nothing_of_a_word_in_escapes_leaves_in_prose(word: str, channel: str) -
         assert (out.get(channel), cut) == ("看", True)
 
 
+def test_what_is_masked_within_a_tag_hides_no_word() -> None:
+    """The tag leaves with its mask on, as a tag; one that ends in the begin of a word is read as it stands."""
+    for pieces in (['看<a title="bad">好'], list('看<a title="bad">好')):
+        assert ({"content": '看<a title="***">好'}, False) == said(
+            KeywordGuard(LIBRARY), [("content", p) for p in pieces]
+        )
+    for text in ('看炸<a title="bad">弹', '看<a title="x炸">弹', "看<!--炸-->弹"):
+        out, cut = said(KeywordGuard(LIBRARY), [("content", piece) for piece in text])
+        assert cut
+        assert "炸" not in out["content"]
+    out, cut = said(KeywordGuard(LIBRARY), [(ARGUMENTS, piece) for piece in '{"q":"<a title=\\"bad\\">好"}'])
+    assert ({ARGUMENTS: '{"q":"<a title=\\"***\\">好"}'}, False) == (out, cut)
+
+
 @pytest.mark.parametrize(
     "word", ["\\\\u70b8\\\\u5f39", "炸\\\\u5f39", "&#x70b8;弹", "\\u005cu70b8弹", "炸\\n弹", "炸<b class='x'>弹"]
 )

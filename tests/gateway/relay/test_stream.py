@@ -260,6 +260,31 @@ def test_held_tool_arguments_come_out_in_their_call() -> None:
     assert '{"a":1}' == "".join(call["function"].get("arguments") or "" for call in found)
 
 
+@pytest.mark.parametrize("index", [None, 0])
+def test_a_call_whose_index_is_null_is_the_one_of_its_place(index: int | None) -> None:
+    """What is held of it is missing from it, and comes out in it; there is no second one."""
+    call = {"index": index, "function": {"arguments": "秘密"}}
+    raw = [chunk({"tool_calls": [call]}), chunk({}, "tool_calls"), b"[DONE]"]
+    out = check_rules(relay([b"".join(FRAMINGS["lf"](p) for p in raw)], Holding()))
+    calls = [one for c in out for ch in c["choices"] for one in ch["delta"].get("tool_calls") or []]
+    assert "秘密" == "".join(one["function"]["arguments"] for one in calls)
+    assert len(calls) == 2
+
+
+ARGUMENTS = {"tool_calls": [{"index": 0, "function": {"arguments": "秘密"}}]}
+NAME = {"function_call": {"name": "秘密"}}
+
+
+@pytest.mark.parametrize("call", [ARGUMENTS, NAME])
+@pytest.mark.parametrize("null", [{"tool_calls": None, "function_call": None, "content": None}, None])
+def test_null_fields_do_not_break_the_end(null: dict[str, None] | None, call: dict[str, Any]) -> None:
+    """Engines send them in the chunk that brings the finish, into which goes what was held."""
+    choice = {"index": 0, "delta": null, "finish_reason": "tool_calls"}
+    end = json.dumps({"id": "1", "model": ENGINE, "choices": [choice]}).encode()
+    out = check_rules(relay([b"".join(FRAMINGS["lf"](p) for p in (chunk(call), end, b"[DONE]"))], Holding()))
+    assert (1, 1) == (str(out).count("秘"), str(out).count("密"))
+
+
 def test_changed_chunks_lose_their_log_probabilities() -> None:
     """Log probabilities would tell what is held back."""
     payload = json.loads(chunk({"content": "你好"}))
