@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Update, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person
+from gateway.audit.entries import Accepted, Applied, Finished, Judged, Person, Strike
 from gateway.audit.sinks import Heard
 from gateway.audit.slots import node
 from gateway.people.replay import MEASURES, Event
@@ -29,13 +29,23 @@ class Counted:
         if begun:
             old = people_events.c.at < max(row["at"] for row in begun) - KEPT_MS
             await connection.execute(delete(people_events).where(old))
-        for _, _, record in heard:
+        for writer, _, record in heard:
             if isinstance(record, Finished | Applied) and record.strike is not None:
                 strike = record.strike
                 if isinstance(record, Applied) and strike.event == PENDING:
                     continue  # its moment is that of its begin, also where it was asked for again
-                values = {"at": strike.at, "seq": strike.seq, "ended": True}
-                await connection.execute(update(people_events).where(people_events.c.id == record.id).values(values))
+                await connection.execute(_ended(record.id, writer, strike))
+
+
+def _ended(event: str, writer: str, strike: Strike) -> Update:
+    """Return what notes when an event counted: of what two gateways were asked for, the first time, and whose that is.
+
+    So the row is somebody else's for whoever did it later.
+    """
+    events = people_events.c
+    later = ~events.ended | (events.at > strike.at)
+    values = {"writer": writer, "at": strike.at, "seq": strike.seq, "ended": True}
+    return update(people_events).where(events.id == event, later).values(values)
 
 
 def _begun(heard: Heard) -> dict[str, Any] | None:

@@ -18,6 +18,10 @@ MEASURES = frozenset({"suspend", "lift", "uphold"})
 """What changes a standing of the things that are done about people; the others stand in SQL."""
 
 
+_NOTED = (3, 0, 0)
+"""Of what the state server remembers: it knows more of a turn than another log that has no end of it, see `merged`."""
+
+
 @dataclass(slots=True)
 class Event:
     """Something that counts: an utterance, or what an admin did (*kind*: ``lift``, ``uphold``, ``suspend``)."""
@@ -62,22 +66,23 @@ class Replayed(NamedTuple):
         return {one.id: Entry(one.kind, one.at, one.until, one.utterance, one.seq) for one in newest}
 
 
-def merged(person: str, own: Iterable[Event], others: Sequence[Event], account: Account) -> list[Event]:
+def merged(person: str, own: Iterable[Event], others: Iterable[Event], account: Account) -> list[Event]:
     """Return all that counts of a person, each once: of the *own* log, of the *others'*, and what neither has yet.
 
-    A log knows best when something counted; but that of a turn whose end is not there yet the state server does.
+    What stands in several places is the same whoever looks. A log knows best when something counted, the first time
+    where two gateways were asked for it; but of a turn whose end the others' log does not have the state server does.
+    One of our own that was killed counts from its begin, as after a loss of the state server.
     """
     found: dict[object, Event] = {
         name: Event(person, one.kind, one.at, one.seq, one.utterance, one.until, name, settled=True)
         for name, one in account.entries.items()
     }
-    for event in others:
-        if event.ended or event.id not in found:
-            found[event.id] = event
-    counted = {event.id for event in others if event.seq}
-    for event in own:
-        if event.seq or event.id not in counted:
-            found[event.id or (event.at, event.seq)] = event
+    ranks = dict.fromkeys(found, _NOTED)
+    for event, without_end in (*((one, 2) for one in own), *((one, 4) for one in others)):
+        name = event.id or (event.at, event.seq)
+        rank = (0 if event.seq else 1 if event.ended else without_end, event.at, event.seq)
+        if name not in ranks or rank < ranks[name]:
+            found[name], ranks[name] = event, rank
     return list(found.values())
 
 

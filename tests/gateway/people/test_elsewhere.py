@@ -236,6 +236,42 @@ async def test_an_appeal_that_two_decide_is_upheld_once(both: tuple[Gateway, Gat
         assert (await one.ledger.look(PERSON)).state == before
 
 
+async def uphold(one: Gateway, appeal: str) -> None:
+    """Uphold an appeal, as the admin API does."""
+    at = now()
+    one.writer.append(encode(Person(at=at, id=appeal, person=PERSON, kind="uphold", strike=Strike(at))))
+    change = await one.ledger.uphold(PERSON, appeal)
+    strike = Strike(change.at, change.seq, "uphold", change.before.state, change.after.state)
+    one.writer.append(encode(Applied(at=at, id=appeal, person=PERSON, strike=strike)))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+async def test_what_both_were_asked_for_is_of_one_moment(
+    both: tuple[Gateway, Gateway], redis: "Redis", turn: int
+) -> None:
+    """An appeal that was upheld at one, lost, and upheld at the other: both know it by the first time, once they can."""
+    first, second = both
+    for words in "abc":
+        await first.say(words)
+    await uphold(first, "apl_1")
+    await redis.flushall()
+    await second.rebuilder.step()
+    for words in "def":
+        await second.say(words)
+    await uphold(second, "apl_1")
+    for one in both[::turn]:
+        await one.index()
+    for one in both[::turn]:
+        await one.rebuilder.step()
+        await one.rebuilder.compare()
+    state, sequence = (await first.ledger.look(PERSON)).state, await first.ledger.sequence()
+    assert state.suspended(now())
+    for one in both * 2:
+        await one.rebuilder.step()
+        assert await one.rebuilder.compare() == (1, 0)
+    assert (state, sequence) == ((await first.ledger.look(PERSON)).state, await first.ledger.sequence())
+
+
 async def test_records_are_kept_once(both: tuple[Gateway, Gateway]) -> None:
     first, second = both
     await first.say("a")
