@@ -30,6 +30,12 @@ async def ended(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         raise cancelled
 
 
+def goes_on() -> bool:
+    """Return whether nobody has cancelled the current task, also where a library has swallowed that."""
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()
+
+
 async def together(*works: Coroutine[Any, Any, None]) -> None:
     """Run *works* beside each other until cancelled, or until one raises, which is raised; none of them is left.
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.state.redis import lived_with
-from gateway.tasks import ended
+from gateway.tasks import ended, goes_on
 
 log = logging.getLogger(__name__)
 
@@ -222,16 +222,17 @@ class Follower:
         self.seen[name] = version or self.seen[name]
 
     async def _listen(self) -> None:
-        while True:
+        while goes_on():
             with lived_with("what is announced cannot be followed"):
                 async with self.board.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
-                    async for _ in channel.listen():
-                        await self._refresh()
+                    while goes_on():
+                        if await channel.get_message(timeout=POLL_SECONDS) is not None:
+                            await self._refresh()
             await asyncio.sleep(POLL_SECONDS)
 
     async def _poll(self) -> None:
-        while True:
+        while goes_on():
             await asyncio.sleep(POLL_SECONDS)
             with lived_with("the documents cannot be read"):
                 await self._refresh()

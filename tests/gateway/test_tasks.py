@@ -1,11 +1,12 @@
 """What runs beside something else ends with it, whatever it makes of being told to."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from gateway import tasks
-from gateway.tasks import ended, running, together
+from gateway.tasks import ended, goes_on, running, together
 
 
 class Stubborn:
@@ -66,3 +67,20 @@ async def test_an_error_of_one_ends_the_others() -> None:
     with pytest.raises(ValueError, match="no"):
         await together(Stubborn(1).run(), fails())
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_swallowed_cancellation_is_seen() -> None:
+    """A loop that asks ends, though a library has taken the one word of its end."""
+
+    async def loops() -> int:
+        rounds = 0
+        while goes_on():
+            rounds += 1
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+        return rounds
+
+    task = asyncio.create_task(loops())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await asyncio.wait_for(task, 5) == 1

@@ -69,14 +69,23 @@ class Machine:
 
 
 @contextlib.asynccontextmanager
+async def followed(machine: Machine) -> AsyncIterator[None]:
+    """Have a worker follow the *machine* within the block."""
+    await machine.follower.start()
+    try:
+        yield
+    finally:
+        await machine.follower.stop()
+        machine.pool.upstream.close()
+
+
+@contextlib.asynccontextmanager
 async def running_machine(redis: "Redis", folder: Path) -> AsyncIterator[Machine]:
     """A machine within the block; all of its engines have ended behind it."""
     made = Machine(redis, folder)
-    await made.follower.start()
-    async with running(asyncio.create_task(report(reports_path(folder / "data"), made.pool))), made.fleet.running():
+    reporting = report(reports_path(folder / "data"), made.pool)
+    async with followed(made), running(asyncio.create_task(reporting)), made.fleet.running():
         yield made
-    await made.follower.stop()
-    made.pool.upstream.close()
     left = [member.replica for group in made.fleet.groups for member in group.members]
     assert {replica.state for replica in left} <= {ReplicaState.STOPPED}
 

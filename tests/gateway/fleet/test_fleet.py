@@ -15,7 +15,7 @@ from gateway.fleet.fleet import Fleet
 from gateway.fleet.house import House
 from gateway.state import board
 from tests.backends.running import alive, eventually
-from tests.gateway.fleet.conftest import NODE, Machine
+from tests.gateway.fleet.conftest import NODE, Machine, followed
 
 
 async def test_what_is_wanted_runs_and_what_is_not_is_gone(machine: Machine) -> None:
@@ -156,10 +156,7 @@ async def test_what_was_ready_stays_so_until_the_next_owner_knows_better(
     ill = tmp_path / "ill"
     machine = Machine(redis, tmp_path)
     wanted = [machine.deployment(environment={"FAKE_ILL": str(ill)}), machine.deployment("new")]
-    before, after = (
-        Fleet(NODE, House(tmp_path / "data", leaves=True), machine.fleet.publisher, machine.fleet.drains)
-        for _ in range(2)
-    )
+    before, after = (Fleet(NODE, House(tmp_path / "data", leaves=True), machine.fleet.publisher) for _ in range(2))
     ready: list[int] = []
     update = machine.pool.update
 
@@ -167,39 +164,37 @@ async def test_what_was_ready_stays_so_until_the_next_owner_knows_better(
         update(endpoints)
         ready.append(len(machine.pool.lines["m"].ready))
 
-    await machine.follower.start()
-    async with before.running():
-        before.apply(wanted[:1])
-        await machine.ready()
-    ill.touch()
-    monkeypatch.setattr(machine.pool, "update", updated)
-    async with after.running():
-        after.apply(wanted)
-        await machine.ready("new")
-        assert (["starting"], {1}) == ([one.state.value for one in after.groups[0].members], set(ready))
-        assert machine.pool.models["m"][0].port == before.members[0].endpoint().port
-        ill.unlink()
-        await eventually(lambda: not after.coming())
-        await machine.ready()
-        after.house.leaves_engines = False
-    await machine.follower.stop()
+    async with followed(machine):
+        async with before.running():
+            before.apply(wanted[:1])
+            await machine.ready()
+        ill.touch()
+        monkeypatch.setattr(machine.pool, "update", updated)
+        async with after.running():
+            after.apply(wanted)
+            await machine.ready("new")
+            assert (["starting"], {1}) == ([one.state.value for one in after.groups[0].members], set(ready))
+            assert machine.pool.models["m"][0].port == before.members[0].replica.endpoint().port
+            ill.unlink()
+            await eventually(lambda: not after.coming())
+            await machine.ready()
+            after.house.leaves_engines = False
     assert 1 == min(ready[:-1], default=0)
 
 
 async def test_an_engine_that_ended_meanwhile_is_away_at_once(redis: "Redis", tmp_path: Path) -> None:
     """What the workers knew of it counts for nothing."""
     machine = Machine(redis, tmp_path)
-    await machine.follower.start()
-    async with machine.fleet.running():
-        machine.fleet.apply([machine.deployment()])
+    async with followed(machine):
+        async with machine.fleet.running():
+            machine.fleet.apply([machine.deployment()])
+            await machine.ready()
+            document = await machine.fleet.publisher.board.read(machine.fleet.document)
+        assert document is not None
+        await machine.fleet.publisher.board.publish(machine.fleet.document, document[1])  # as if it had been killed
         await machine.ready()
-        document = await machine.fleet.publisher.board.read(machine.fleet.document)
-    assert document is not None
-    await machine.fleet.publisher.board.publish(machine.fleet.document, document[1])  # as if it had been killed
-    await machine.ready()
-    after = Fleet(NODE, House(tmp_path / "data"), machine.fleet.publisher, machine.fleet.drains)
-    async with after.running():
-        after.apply([machine.deployment()])
-        await eventually(lambda: not machine.pool.lines["m"].ready)
-        await machine.ready()
-    await machine.follower.stop()
+        after = Fleet(NODE, House(tmp_path / "data"), machine.fleet.publisher)
+        async with after.running():
+            after.apply([machine.deployment()])
+            await eventually(lambda: not machine.pool.lines["m"].ready)
+            await machine.ready()
