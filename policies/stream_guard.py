@@ -4,6 +4,7 @@ Text that may be the beginning of a forbidden word is held back until it is one 
 text leaves at once. There is no fixed window: with nothing begun, nothing is held.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from policies.flow import NOTHING_HELD, THOUGHTS, Flow, Step
 from policies.keyword_policy import Count, uncounted
 
 PROSE = "prose"
+SPECIAL = re.compile(r"<[^<>\s]{1,64}>")
+"""A token that ends an answer and is no part of it: vLLM has log probabilities for it as well."""
 
 
 class StreamGuard(Protocol):
@@ -94,7 +97,8 @@ class KeywordGuard:
         return Step("", None, tuple(late)) if late else NOTHING_HELD
 
     def allows(self, text: str, chosen: str, others: Sequence[str]) -> bool:
-        return text == chosen and self.library.is_clear("\n".join(others))
+        end = chosen[len(text) :] if chosen.startswith(text) else "\0"
+        return (not end or SPECIAL.fullmatch(end) is not None) and self.library.is_clear("\n".join((end, *others)))
 
     def harmless(self, token: str, *, half: bool = False) -> bool:
         return not half and Flow(self.library, uncounted, as_json=False).feed("content", token) == Step(token)

@@ -313,6 +313,9 @@ def test_log_probabilities_tell_no_more_than_the_text() -> None:
     assert guard.allows("好", "好", ["很", "不"])
     assert not guard.allows("", "秘密", [])
     assert not guard.allows("好", "好", ["bomb"])
+    assert [True, True, False, False, False] == [
+        guard.allows("好", f"好{end}", []) for end in ("<|im_end|>", "</s>", "弹", "<炸弹>", "</s>弹")
+    ]
     assert Through().allows("", "秘密", ["bomb"])
 
 
