@@ -54,9 +54,12 @@ local function remembered(id, entry)
   local most = tonumber(ARGV[18])
   if redis.call('HLEN', KEYS[6]) <= most then return end
   local all, entries = redis.call('HGETALL', KEYS[6]), {}
-  for i = 1, #all, 2 do entries[#entries + 1] = {all[i], tonumber(string.match(all[i + 1], '^%d+|%d+|(%d+)'))} end
-  table.sort(entries, function(a, b) return a[2] < b[2] end)
-  for i = 1, math.ceil(most / 4) do redis.call('HDEL', KEYS[6], entries[i][1]) end
+  for i = 1, #all, 2 do
+    local seq, at = string.match(all[i + 1], '^(%d+)|%d+|(%d+)')
+    entries[#entries + 1] = {id = all[i], seq = tonumber(seq), at = tonumber(at)}
+  end
+  table.sort(entries, function(a, b) return a.at < b.at or (a.at == b.at and a.seq < b.seq) end)
+  for i = 1, math.ceil(most / 4) do redis.call('HDEL', KEYS[6], entries[i].id) end
 end
 
 local function counted(event, kind, ends)
